@@ -1,0 +1,69 @@
+"""What may come through the door: checks that turn a caller's array into one the kernels can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+FLOATS = ("float32", "float64")
+
+
+def dtype_of(dtype: Any) -> np.dtype:
+    """Return float32 or float64 as a dtype, or raise a TypeError."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in FLOATS:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    return found
+
+
+def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+    """Return ``value`` as an aligned array of ``dtype`` in native byte order; a copy only where it has to be.
+
+    Floating-point numbers that ``dtype`` holds exactly are cast up (float16, bfloat16, float32 to float64; Python
+    numbers in lists take the dtype); all else is a TypeError.
+    """
+    listed = not hasattr(value, "dtype")
+    array = np.asarray(value)
+    floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    if not floating:
+        raise TypeError(f"{name} must hold floating-point numbers ({dtype}), got {array.dtype}")
+    if not listed and array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
+        raise TypeError(f"{name} must be {dtype}, got {array.dtype}: cast it, or make the layer with a wider dtype")
+    return np.require(array, dtype, "A")
+
+
+def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...]) -> np.ndarray:
+    """Like `as_float`, and check the shape; a letter in ``shape`` stands for any size."""
+    array = as_float(name, value, dtype)
+    fits = array.ndim == len(shape) and all(isinstance(w, str) or w == n for w, n in zip(shape, array.shape, strict=True))
+    if not fits:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
+    return array
+
+
+def as_size(name: str, value: Any, least: int = 1) -> int:
+    """Return ``value`` as an int of at least ``least``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if (size := int(value.__index__())) < least:
+        raise ValueError(f"{name} must be at least {least}, got {size}")
+    return size
+
+
+def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
+    """Return ``lengths`` as (N,) int64, each 0..T, or raise."""
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths must hold integers, got {array.dtype}")
+    if array.shape != (N,):
+        raise ValueError(f"lengths must have shape ({N},), got {array.shape}")
+    outside = (array < 0) | (array > T)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(f"lengths must lie in 0..{T}, got {int(array[row])} in row {row}")
+    return array.astype(np.int64)
