@@ -1,0 +1,56 @@
+"""Gradients by difference quotients, and the check that every gradient test and every negative control uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from cases import Array, Problem, as_parts, as_state, outputs
+
+from fastrnn.ops import rnn_forward
+
+# five points, of fourth order: at this step, truncation and rounding are both near 1e-12
+_STEP = 1e-3
+_STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
+
+
+def derivative(f: Callable[[float], float]) -> float:
+    """f'(0)."""
+    return sum(weight * f(k * _STEP) for k, weight in _STENCIL) / _STEP
+
+
+def gradient(f: Callable[[], float], at: Array) -> Array:
+    """Gradient of f with respect to ``at``, which f reads, entry by entry."""
+    found = np.empty_like(at)
+    for index in np.ndindex(at.shape):
+        value = at[index]
+
+        def moved(step: float, index=index, value=value) -> float:
+            at[index] = value + step
+            return f()
+
+        found[index] = derivative(moved)
+        at[index] = value
+    return found
+
+
+def loss(problem: Problem) -> float:
+    """The loss whose gradients `rnn_backward` is given: linear in y and in the final states."""
+    p = problem
+    y, state, _ = rnn_forward(p.cell, p.params, p.x, as_state(p.state), p.lengths, reverse=p.reverse)
+    total = float(np.sum(p.dy * y))
+    return total + sum(float(np.sum(d * part)) for d, part in zip(p.dstate, as_parts(state), strict=True))
+
+
+def relative_error(got: Array, reference: Array) -> float:
+    """max |got - reference| / max |reference|; absolute where the reference is all zero."""
+    return float(np.abs(got - reference).max() / (np.abs(reference).max() or 1.0)) if got.size else 0.0
+
+
+def gradient_errors(problem: Problem) -> dict[str, float]:
+    """For every gradient that the current backend returns: its error against difference quotients, entry by entry."""
+    got = outputs(problem)
+    return {
+        name: relative_error(got[name], gradient(lambda: loss(problem), array))
+        for name, array in problem.arrays().items()
+    }
