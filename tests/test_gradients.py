@@ -65,7 +65,7 @@ def test_difference_quotients_are_of_fourth_order():
 # Negative controls. Each takes the reference's backward step and returns one with a mistake that is easily made.
 
 
-def output_of_this_step_in_dU(step):  # noqa: N802
+def output_of_this_step_in_dU(step):
     def wrong(dh, dc, h_new, h, *rest):
         dh, dc, da, products = step(dh, dc, h_new, h, *rest)
         return dh, dc, da, [(h_new if left is h else left, du, columns) for left, du, columns in products]
@@ -120,7 +120,7 @@ def cell_gradient_not_passed_on(step):
     return wrong
 
 
-def reset_gate_missing_in_dU(step):  # noqa: N802
+def reset_gate_missing_in_dU(step):
     """Of the n block: reset-after takes dn for dn*r, reset-before takes h for r*h."""
 
     def wrong(*args):

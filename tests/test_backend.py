@@ -1,0 +1,260 @@
+"""Choosing a backend: per process, per block, thread and task, from the environment, and when one is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from cases import CASES, as_state, make_problem, outputs
+
+import fastrnn
+from fastrnn import backend as backends
+from fastrnn.ops import rnn_backward, rnn_forward
+
+needs_both = pytest.mark.skipif(
+    fastrnn.available_backends() != ["cython", "numpy"], reason="the compiled backend is not installed"
+)
+WITHOUT_EXTENSION = """
+import importlib.abc, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "fastrnn.kernels":
+            raise ImportError("kernels are blocked")
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh Python; warnings are errors there too."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FASTRNN_")}
+    env |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | environment
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def restored():
+    """Restore what `set_backend` and `set_num_threads` changed."""
+    default, threads = backends._default, backends._threads
+    blas_threads = fastrnn.get_num_threads()
+    yield
+    backends._default = default
+    fastrnn.set_num_threads(blas_threads)
+    backends._threads = threads
+
+
+def test_available_backends_begin_with_the_preferred_one():
+    assert fastrnn.available_backends() in (["cython", "numpy"], ["numpy"])
+
+
+@pytest.mark.usefixtures("restored")
+def test_set_backend_holds_for_all_threads(backend):
+    seen = []
+    with fastrnn.use_backend("numpy"):
+        fastrnn.set_backend(backend)
+        assert fastrnn.get_backend() == "numpy"
+    thread = threading.Thread(target=lambda: seen.append(fastrnn.get_backend()))
+    thread.start()
+    thread.join()
+    assert seen == [backend]
+
+
+@pytest.mark.usefixtures("restored")
+def test_auto_is_the_preferred_one():
+    fastrnn.set_backend("numpy")
+    fastrnn.set_backend("auto")
+    assert fastrnn.get_backend() == fastrnn.available_backends()[0]
+
+
+@pytest.mark.parametrize("name", ["torch", "", "NumPy", "cython "])
+def test_unknown_backend(name):
+    before = fastrnn.get_backend()
+    with pytest.raises(ValueError, match=f"^backend must be one of 'auto', 'cython', 'numpy', got {name!r}"):
+        fastrnn.set_backend(name)
+    with pytest.raises(ValueError, match=r"^backend must be one of"), fastrnn.use_backend(name):
+        pass
+    assert fastrnn.get_backend() == before
+
+
+@needs_both
+def test_blocks_nest_and_end_with_an_exception():
+    outside = fastrnn.get_backend()
+    with fastrnn.use_backend("numpy"):
+        with fastrnn.use_backend("cython"):
+            assert fastrnn.get_backend() == "cython"
+        assert fastrnn.get_backend() == "numpy"
+        with pytest.raises(RuntimeError, match="inside"), fastrnn.use_backend("cython"):
+            raise RuntimeError("inside")
+        assert fastrnn.get_backend() == "numpy"
+    assert fastrnn.get_backend() == outside
+
+
+@needs_both
+def test_blocks_are_per_thread():
+    """Eight threads stand inside their blocks at the same time."""
+    names, seen = ["numpy", "cython"] * 4, {}
+    barrier = threading.Barrier(len(names), timeout=30)
+
+    def run(k):
+        with fastrnn.use_backend(names[k]):
+            barrier.wait()
+            inside = fastrnn.get_backend()
+            barrier.wait()
+        barrier.wait()
+        seen[k] = inside, fastrnn.get_backend()
+
+    outside = fastrnn.get_backend()
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(names))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {k: (name, outside) for k, name in enumerate(names)}
+
+
+@needs_both
+def test_blocks_are_per_task():
+    async def run(name):
+        seen = []
+        with fastrnn.use_backend(name):
+            for _ in range(3):
+                await asyncio.sleep(0)
+                seen.append(fastrnn.get_backend())
+        return seen
+
+    async def all_of_them():
+        return await asyncio.gather(run("numpy"), run("cython"), run("numpy"))
+
+    assert asyncio.run(all_of_them()) == [["numpy"] * 3, ["cython"] * 3, ["numpy"] * 3]
+
+
+@needs_both
+@pytest.mark.parametrize(("name", "other"), [("cython", "numpy"), ("numpy", "cython")])
+def test_a_tape_is_read_by_the_backend_that_made_it(name, other, monkeypatch):
+    def fail(*args):
+        raise AssertionError(f"{other} was handed a tape of {name}")
+
+    problem = make_problem("lstm", CASES[0])
+    with fastrnn.use_backend(name):
+        _, _, tape = rnn_forward(problem.cell, problem.params, problem.x, as_state(problem.state), keep=True)
+        expected = outputs(problem)["dx"]
+    monkeypatch.setattr(backends._MODULES[other], "backward", fail)
+    grads = {key: np.zeros_like(value) for key, value in problem.params.items()}
+    with fastrnn.use_backend(other):
+        dx, _ = rnn_backward(tape, problem.dy, as_state(problem.dstate), grads=grads)
+    assert np.array_equal(dx, expected)
+
+
+@pytest.mark.usefixtures("restored")
+def test_threads():
+    for n in (1, 2):
+        fastrnn.set_num_threads(n)
+        assert fastrnn.get_num_threads() == n
+        assert set(backends._blas.get_threads().values()) <= {n}
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "^n must be at least 1, got 0"),
+        (-1, ValueError, "^n must be at least 1, got -1"),
+        (1.0, TypeError, "^n must be an integer, got 1.0"),
+        (True, TypeError, "^n must be an integer, got True"),
+        ("2", TypeError, "^n must be an integer, got '2'"),
+        (None, TypeError, "^n must be an integer, got None"),
+    ],
+)
+def test_wrong_number_of_threads(n, error, message):
+    before = fastrnn.get_num_threads()
+    with pytest.raises(error, match=message):
+        fastrnn.set_num_threads(n)
+    assert fastrnn.get_num_threads() == before
+
+
+def test_show_config_prints_what_it_returns(capsys, backend):
+    config = fastrnn.show_config()
+    printed = capsys.readouterr().out
+    keys = "fastrnn python numpy scipy backend available_backends missing_backends blas blas_threads threads"
+    assert set(keys.split()) <= config.keys()
+    assert config["fastrnn"] == fastrnn.__version__
+    assert config["backend"] == backend
+    assert config["available_backends"] == fastrnn.available_backends()
+    assert config["threads"] == fastrnn.get_num_threads()
+    lines = {line.split(maxsplit=1)[0]: line for line in printed.splitlines()}
+    assert lines.keys() == config.keys()
+    assert lines["backend"].endswith(backend)
+    json.dumps(config)
+
+
+@pytest.mark.parametrize("name", ["auto", *fastrnn.available_backends()])
+def test_environment_chooses_the_backend(name):
+    result = python("import fastrnn; print(fastrnn.get_backend())", FASTRNN_BACKEND=name)
+    assert result.stdout.strip() == (fastrnn.available_backends()[0] if name == "auto" else name), result.stderr
+
+
+def test_environment_names_no_backend():
+    result = python("import fastrnn", FASTRNN_BACKEND="nonsense")
+    assert result.returncode == 1
+    assert "ValueError: backend must be one of 'auto', 'cython', 'numpy', got 'nonsense'" in result.stderr
+
+
+@pytest.mark.parametrize(("environment", "threads"), [("FASTRNN_NUM_THREADS", 1), ("OMP_NUM_THREADS", 1)])
+def test_environment_sets_threads(environment, threads):
+    result = python("import fastrnn; print(fastrnn.get_num_threads())", **{environment: str(threads)})
+    assert result.stdout.strip() == str(threads), result.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
+def test_environment_sets_impossible_threads(text):
+    result = python("import fastrnn", FASTRNN_NUM_THREADS=text)
+    assert result.returncode == 1
+    assert f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}" in result.stderr
+
+
+def test_without_the_extension_numpy_does_the_work():
+    code = (
+        WITHOUT_EXTENSION
+        + """
+import numpy as np, fastrnn
+from fastrnn.cells import CELLS
+from fastrnn.ops import rnn_backward, rnn_forward
+assert fastrnn.available_backends() == ["numpy"]
+assert fastrnn.get_backend() == "numpy"
+assert fastrnn.show_config()["missing_backends"] == {"cython": "kernels are blocked"}
+params = {name: np.ones(shape) for name, shape in CELLS["lstm"].shapes(2, 3).items()}
+y, state, tape = rnn_forward(CELLS["lstm"], params, np.ones((1, 2, 2)), keep=True)
+grads = {name: np.zeros_like(value) for name, value in params.items()}
+rnn_backward(tape, np.ones_like(y), grads=grads)
+assert all(grad.any() for grad in grads.values())
+try:
+    fastrnn.set_backend("cython")
+except ImportError as error:
+    assert "backend 'cython' is not available: kernels are blocked" in str(error)
+    assert str(error.__cause__) == "kernels are blocked"
+    print("done")
+"""
+    )
+    result = python(code)
+    assert result.stdout.splitlines()[-1:] == ["done"], result.stderr
+
+
+def test_without_the_extension_an_explicit_choice_raises():
+    result = python(WITHOUT_EXTENSION + "import fastrnn", FASTRNN_BACKEND="cython")
+    assert result.returncode == 1
+    assert "ImportError: backend 'cython' is not available: kernels are blocked" in result.stderr
+    assert "The above exception was the direct cause" in result.stderr
+
+
+def test_info_command():
+    result = python(
+        "import runpy, sys; sys.argv = ['fastrnn', 'info']; runpy.run_module('fastrnn', run_name='__main__')"
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"backend             {fastrnn.available_backends()[0]}" in result.stdout
