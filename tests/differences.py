@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from cases import Array, Problem, as_parts, as_state, outputs
@@ -54,3 +55,38 @@ def gradient_errors(problem: Problem) -> dict[str, float]:
         name: relative_error(got[name], gradient(lambda: loss(problem), array))
         for name, array in problem.arrays().items()
     }
+
+
+def layer_gradient_errors(layer: Any, x: Array, state: Any = None, lengths: Array | None = None) -> dict[str, float]:
+    """Like `gradient_errors` for a layer with a state: its parameters and x (where x is floating)."""
+    rng = np.random.default_rng(11)
+    y, final, tape = layer.forward(x, state, lengths)
+    dy, dfinal = rng.normal(size=y.shape), map_state(lambda part: rng.normal(size=part.shape), final)
+
+    def total() -> float:
+        y, final = layer(x, state, lengths)
+        return float(
+            np.sum(dy * y) + sum(np.sum(d * part) for d, part in zip(leaves(dfinal), leaves(final), strict=True))
+        )
+
+    dx, _, grads = layer.backward(tape, dy, dfinal)
+    pairs = {name: (grads[name], layer.params[name]) for name in layer.params}
+    if x.dtype.kind == "f":
+        pairs["x"] = (dx, x)
+    return {name: relative_error(got, gradient(total, array)) for name, (got, array) in pairs.items()}
+
+
+def map_state(function: Callable[[Array], Array], state: Any) -> Any:
+    """A state of any layer with the function applied to every array in it."""
+    if state is None:
+        return None
+    if isinstance(state, (list, tuple)):
+        return type(state)(map_state(function, part) for part in state)
+    return function(state)
+
+
+def leaves(state: Any) -> list[Array]:
+    """Every array in the state of any layer."""
+    found: list[Array] = []
+    map_state(lambda part: found.append(part) or part, state)
+    return found

@@ -1,0 +1,125 @@
+"""Dense and Embedding: values, gradients, memory order, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import TOLERANCES
+from differences import gradient, relative_error
+from stacks import with_random_parameters
+
+from fastrnn import Dense, Embedding
+
+ACTIVATIONS = {
+    None: lambda a: a,
+    "tanh": np.tanh,
+    "relu": lambda a: np.where(a > 0, a, 0),
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+}
+
+
+@pytest.mark.parametrize("outer", [(), (4,), (3, 4), (2, 3, 4), (0, 4), (3, 0)], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense(activation, outer):
+    layer = with_random_parameters(Dense(5, 3, activation, dtype="float64"))
+    x = np.random.default_rng(1).normal(size=(*outer, 5))
+    y, tape = layer.forward(x)
+    expected = ACTIVATIONS[activation](x @ layer.params["W"] + layer.params["b"])
+    assert y.shape == (*outer, 3)
+    assert np.allclose(y, expected, rtol=0, atol=1e-14)
+    assert np.array_equal(layer(x), y)
+    dy = np.random.default_rng(2).normal(size=y.shape)
+    dx, grads = layer.backward(tape, dy)
+    for name, got, at in [("x", dx, x), *((name, grads[name], layer.params[name]) for name in "Wb")]:
+        error = relative_error(got, gradient(lambda: float(np.sum(dy * layer(x))), at))
+        assert error <= TOLERANCES["gradient", "float64"], name
+    without, grads2 = layer.backward(tape, dy, input_gradient=False)
+    assert without is None
+    assert np.array_equal(grads2.flat, grads.flat)
+
+
+def test_dense_keeps_the_order_of_memory():
+    layer = Dense(5, 3, seed=0)
+    time_major = np.ones((4, 2, 5), "float32")
+    y, tape = layer.forward(time_major.swapaxes(0, 1))
+    assert y.shape == (2, 4, 3)
+    assert y.swapaxes(0, 1).flags.c_contiguous
+    dx, _ = layer.backward(tape, y)
+    assert dx.shape == (2, 4, 5)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 0), (0,)], ids=str)
+def test_embedding(shape):
+    layer = Embedding(6, 3, dtype="float64", seed=0)
+    x = np.random.default_rng(1).integers(0, 5, shape)  # some twice, 5 never
+    y, tape = layer.forward(x)
+    assert y.shape == (*shape, 3)
+    assert np.array_equal(y, layer.params["W"][x])
+    dy = np.random.default_rng(2).normal(size=y.shape)
+    dx, grads = layer.backward(tape, dy)
+    assert dx is None
+    expected = np.zeros((6, 3))
+    np.add.at(expected, x, dy)
+    assert np.allclose(grads["W"], expected, rtol=0, atol=1e-14)
+
+
+def test_the_table_of_an_embedding_begins_small():
+    W = Embedding(500, 4, seed=0).params["W"]
+    assert 0.045 < np.abs(W).max() <= 0.05
+    assert abs(W.mean()) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Dense(0, 3), ValueError, "^input_size must be at least 1, got 0"),
+        (lambda: Dense(3, 0), ValueError, "^output_size must be at least 1, got 0"),
+        (lambda: Dense(3, 2.0), TypeError, "^output_size must be an integer, got 2.0"),
+        (lambda: Dense(3, 2, "gelu"), ValueError, "^activation must be one of None, 'tanh', 'relu', 'sigmoid'"),
+        (lambda: Dense(3, 2, dtype="float16"), TypeError, "^dtype must be float32 or float64"),
+        (lambda: Dense(3, 2, use_bias=False), TypeError, "use_bias"),
+        (
+            lambda: Dense(3, 2)(np.ones((4, 5), "float32")),
+            ValueError,
+            r"^x must have shape \(\.\.\., 3\), got \(4, 5\)",
+        ),
+        (lambda: Dense(3, 2)(np.ones((4, 3))), TypeError, "^x must be float32, got float64"),
+        (lambda: Dense(3, 2)(np.ones((4, 3), int)), TypeError, "^x must hold floating-point numbers"),
+        (lambda: Dense(3, 2)(1.0), ValueError, r"^x must have shape \(3,\), got \(\)"),
+        (lambda: Embedding(0, 3), ValueError, "^vocab must be at least 1, got 0"),
+        (lambda: Embedding(3, 0), ValueError, "^dim must be at least 1, got 0"),
+        (lambda: Embedding(3, 2)([0, 3]), ValueError, r"^x must lie in 0\.\.2, got 3"),
+        (lambda: Embedding(3, 2)([-1]), ValueError, r"^x must lie in 0\.\.2, got -1"),
+        (lambda: Embedding(3, 2)([0.5]), TypeError, "^x must hold integers, got float64"),
+        (lambda: Embedding(3, 2)([True]), TypeError, "^x must hold integers, got bool"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("make", [lambda: Dense(3, 2), lambda: Embedding(3, 2)], ids=["Dense", "Embedding"])
+def test_errors_of_backward(make):
+    layer, other = make(), make()
+    x = np.ones((4, 3), "float32") if isinstance(layer, Dense) else np.ones(4, int)
+    y, tape = layer.forward(x)
+    for arguments, error, message in [
+        ((other.forward(x)[1], y), ValueError, "^tape must come from this layer's forward, got one of another"),
+        ((None, y), TypeError, "^tape must come from this layer's forward, got NoneType"),
+        ((tape, y[:-1]), ValueError, r"^dy must have shape \(4, 2\), got \(3, 2\)"),
+        ((tape, np.ones((4, 2), int)), TypeError, "^dy must hold floating-point numbers"),
+    ]:
+        with pytest.raises(error, match=message):
+            layer.backward(*arguments)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_writes_to_nothing_of_the_callers(activation):
+    layer, x, dy = Dense(3, 2, activation, seed=0), np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+    x.flags.writeable = dy.flags.writeable = False
+    y, tape = layer.forward(x)
+    first, _ = layer.backward(tape, dy)
+    first = first.copy()
+    assert np.array_equal(layer.backward(tape, dy)[0], first)
+    assert not np.may_share_memory(y, x)

@@ -1,0 +1,113 @@
+"""What only stacks have: one buffer for all, a state per layer, and what cannot be stacked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stacks import EMBEDDED, STACKS, D, H, inputs, make
+
+from fastrnn import GRU, LSTM, Dense, Embedding, Sequential
+
+
+@pytest.mark.parametrize("name", [*STACKS, *EMBEDDED])
+def test_parts_live_in_the_buffer_of_the_stack(name):
+    stack = make(name)
+    parts = [(f"{k}.{key}", value) for k, layer in enumerate(stack.layers) for key, value in layer.params.items()]
+    assert [key for key, _ in parts] == list(stack.params)
+    for number, (key, value) in enumerate(parts):
+        assert np.shares_memory(value, stack.params.flat)
+        stack.params[key][...] = number + 1
+        assert np.all(value == number + 1)
+    stack.params.flat[...] = 0
+    assert not any(np.any(layer.params.flat) for layer in stack.layers)
+
+
+def test_a_stack_keeps_the_values_of_its_parts():
+    layers = [LSTM(D, 4, seed=1), Dense(4, H, seed=2)]
+    before = {f"{k}.{key}": value.copy() for k, layer in enumerate(layers) for key, value in layer.params.items()}
+    stack = Sequential(layers)
+    assert before.keys() == stack.params.keys()
+    assert all(np.array_equal(stack.params[key], value) for key, value in before.items())
+
+
+def test_a_stack_is_its_layers_one_after_another(backend):
+    stack, x = make("dense between"), inputs("dense between")
+    first, dense, last = stack.layers
+    y, state = stack(x)
+    h, first_state = first(x)
+    expected, last_state = last(dense(h))
+    assert np.array_equal(y, expected)
+    assert state[1] is None
+    for found, wanted in zip((*state[0], *state[2]), (*first_state, *last_state), strict=True):
+        assert np.array_equal(found, wanted)
+
+
+def test_state_has_an_entry_per_layer():
+    _, state = make("nested")(inputs("nested"))
+    assert [type(entry) for entry in state] == [list, list, type(None)]
+    assert [type(entry) for entry in state[0]] == [tuple, type(None)]
+
+
+def test_the_callers_state_list_stays(backend):
+    stack, x = make("recurrent"), inputs("recurrent")
+    _, state = stack(x)
+    entries = list(state)
+    copies = [np.copy(part) for part in (*state[0], *state[1:])]
+    _, _, tape = stack.forward(x, state)
+    stack.backward(tape, None, state)
+    stack.step(x[:, 0], state)
+    assert all(a is b for a, b in zip(state, entries, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip((*state[0], *state[1:]), copies, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "message"),
+    [
+        (list, ValueError, "^layers must hold at least one layer"),
+        (lambda: ["LSTM"], TypeError, r"^layers\[0\] must be a layer, got 'LSTM'"),
+        (lambda: [LSTM(3, 4), GRU(5, 4)], ValueError, r"^layers\[1\] must take 4 features, got one that takes 5"),
+        (lambda: [LSTM(3, 4), Embedding(4, 4)], ValueError, r"^layers\[1\] must take 4 features, got .* integers"),
+        (lambda: [LSTM(3, 4), GRU(4, 4, dtype="float64")], ValueError, r"^layers\[1\] must have the dtype"),
+        (lambda: [LSTM(4, 4)] * 2, ValueError, r"^layers\[1\] must not be in the stack twice"),
+        (lambda: [Sequential([LSTM(4, 4)]).layers[0]], ValueError, r"^layers\[0\] must not be part of another"),
+    ],
+)
+def test_what_cannot_be_stacked(layers, error, message):
+    with pytest.raises(error, match=message):
+        Sequential(layers())
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (np.zeros((3, 4)), TypeError, "^state must be a list with one entry per layer, got ndarray"),
+        ([None, None], ValueError, "^state must have 3 entries, one per layer, got 2"),
+        ([None, np.zeros((3, 6)), None], ValueError, r"^state\[1\] must be None \(Dense"),
+    ],
+)
+def test_bad_state(state, error, message):
+    stack, x = make("dense between"), inputs("dense between")
+    for call in (lambda: stack(x, state), lambda: stack.forward(x, state), lambda: stack.step(x[:, 0], state)):
+        with pytest.raises(error, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.ones((3, 6, 1), int), ValueError, r"^x must have shape \(N, T\), got \(3, 6, 1\)"),
+        (np.ones((3, 6)), TypeError, "^x must hold integers, got float64"),
+        (np.full((3, 6), 9), ValueError, r"^x must lie in 0\.\.8, got 9"),
+        (np.full((3, 6), -1), ValueError, r"^x must lie in 0\.\.8, got -1"),
+    ],
+)
+def test_bad_symbols(x, error, message):
+    with pytest.raises(error, match=message):
+        make("embedding")(x)
+
+
+def test_symbols_in_the_padding_are_not_read(backend):
+    stack, x, lengths = make("embedding"), inputs("embedding"), np.array([4, 0, 6])
+    y, _ = stack(x, None, lengths)
+    x[np.arange(6) >= lengths[:, None]] = -99
+    assert np.array_equal(stack(x, None, lengths)[0], y)
