@@ -1,6 +1,6 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
-from . import init
+from . import init, losses, optim, text, training
 from .backend import (
     available_backends,
     get_backend,
@@ -11,6 +11,8 @@ from .backend import (
     use_backend,
 )
 from .layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from .optim import clip_by_norm, clip_by_value
+from .params import Params
 from .sequential import Sequential
 
 __version__ = "0.1.0"
@@ -19,14 +21,21 @@ __all__ = [
     "LSTM",
     "Dense",
     "Embedding",
+    "Params",
     "Sequential",
     "SimpleRNN",
     "available_backends",
+    "clip_by_norm",
+    "clip_by_value",
     "get_backend",
     "get_num_threads",
     "init",
+    "losses",
+    "optim",
     "set_backend",
     "set_num_threads",
     "show_config",
+    "text",
+    "training",
     "use_backend",
 ]

@@ -245,19 +245,19 @@ class GRU(RecurrentLayer):
         return "" if self.reset_after else ", reset_after=False"
 
 
-def _time_major_view(x: Array) -> bool:
+def is_time_major_view(x: Array) -> bool:
     """Whether x is (N, T, D) over contiguous time-major memory, as the y of a recurrent layer is."""
     return x.ndim == 3 and not x.flags.c_contiguous and x.swapaxes(0, 1).flags.c_contiguous
 
 
-def _to_rows(x: Array, swapped: bool) -> Array:
+def to_rows(x: Array, swapped: bool) -> Array:
     """(..., D) -> (R, D); ``swapped``: rows in time-major order."""
     ordered = x.swapaxes(0, 1) if swapped else x
     return ordered.reshape(-1, x.shape[-1])
 
 
-def _from_rows(rows: Array, outer: tuple[int, ...], swapped: bool) -> Array:
-    """(R, D) -> (*outer, D), the inverse of `_to_rows`."""
+def from_rows(rows: Array, outer: tuple[int, ...], swapped: bool) -> Array:
+    """(R, D) -> (*outer, D), the inverse of `to_rows`."""
     if not swapped:
         return rows.reshape(*outer, rows.shape[-1])
     N, T = outer
@@ -325,23 +325,23 @@ class Dense(StatelessLayer):
     def _run(self, x: Any) -> tuple[Array, Any]:
         outer = tuple("..." for _ in range(max(np.ndim(x), 1) - 1))
         x = as_shape("x", x, self.dtype, (*outer, self.input_size))
-        swapped = _time_major_view(x)
-        rows = _to_rows(x, swapped)
+        swapped = is_time_major_view(x)
+        rows = to_rows(x, swapped)
         y = rows @ self.params["W"]
         y += self.params["b"]
         if self.activation is not None:
             y = _ACTIVATIONS[self.activation](y)
         kept = None if self.activation is None else y
-        return _from_rows(y, x.shape[:-1], swapped), (rows, kept, x.shape[:-1], swapped)
+        return from_rows(y, x.shape[:-1], swapped), (rows, kept, x.shape[:-1], swapped)
 
     def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
         x, y, outer, swapped = record
-        da = _to_rows(as_shape("dy", dy, self.dtype, (*outer, self.output_size)), swapped)
+        da = to_rows(as_shape("dy", dy, self.dtype, (*outer, self.output_size)), swapped)
         if self.activation is not None:
             da = da * _DERIVATIVES[self.activation](y)
         grads["W"] += x.T @ da
         grads["b"] += da.sum(axis=0)
-        return _from_rows(da @ self.params["W"].T, outer, swapped) if input_gradient else None
+        return from_rows(da @ self.params["W"].T, outer, swapped) if input_gradient else None
 
     def __repr__(self) -> str:
         activation = "" if self.activation is None else f", {self.activation!r}"
