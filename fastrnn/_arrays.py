@@ -39,7 +39,9 @@ def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
 def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...]) -> np.ndarray:
     """Like `as_float`, and check the shape; a letter in ``shape`` stands for any size."""
     array = as_float(name, value, dtype)
-    fits = array.ndim == len(shape) and all(isinstance(w, str) or w == n for w, n in zip(shape, array.shape, strict=True))
+    fits = array.ndim == len(shape) and all(
+        isinstance(w, str) or w == n for w, n in zip(shape, array.shape, strict=True)
+    )
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")

@@ -1,7 +1,13 @@
 """Which backend runs the scans, with how many threads, and what this machine offers.
 
-Environment, read at import: ``FASTRNN_BACKEND`` = auto (default: cython where it imports), cython or numpy;
-``FASTRNN_NUM_THREADS``. An explicit choice that cannot be had raises; nothing falls back silently.
+Environment, read at import; an explicit choice that cannot be had raises, nothing falls back silently:
+
+=======================  ===================================================================================
+FASTRNN_BACKEND          auto (default: cython where it imports), cython or numpy
+FASTRNN_ISA              instruction set of the compiled kernels: baseline, avx2 or avx512 (default: the best)
+FASTRNN_GEMM             auto (default), simd or blas: what the compiled kernels multiply with
+FASTRNN_NUM_THREADS      threads (default: OMP_NUM_THREADS, else the CPUs that this process may run on)
+=======================  ===================================================================================
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import numpy
 import scipy
 
 from . import _blas, reference
+from ._arrays import as_size
 
 _MODULES: dict[str, ModuleType] = {"numpy": reference}
 _missing: dict[str, ImportError] = {}
@@ -89,36 +96,117 @@ def current() -> ModuleType:
     return _MODULES[get_backend()]
 
 
+def _kernels(wanted: str) -> Any:
+    """The compiled module, which alone knows instruction sets and ways to multiply."""
+    if "cython" not in _MODULES:
+        raise ImportError(f"{wanted} needs the cython backend: {_missing['cython']}") from _missing["cython"]
+    return _MODULES["cython"]
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that this build holds and this CPU can run, the best first; empty without the extension."""
+    return _MODULES["cython"].available_isas() if "cython" in _MODULES else []
+
+
+def get_isa() -> str | None:
+    """Instruction set that the compiled kernels use; None without the extension."""
+    return _MODULES["cython"].get_isa() if "cython" in _MODULES else None
+
+
+def set_isa(name: str) -> None:
+    """Choose the instruction set of the compiled kernels, for the whole process: one of `available_isas`.
+
+    Raises
+    ------
+    ValueError
+        This build or this CPU does not have it.
+    ImportError
+        There are no compiled kernels; the original error is chained.
+    """
+    kernels = _kernels(f"instruction set {name!r}")
+    if name not in kernels.available_isas():
+        raise ValueError(f"isa must be one of {', '.join(map(repr, kernels.available_isas()))} here, got {name!r}")
+    kernels.set_isa(name)
+    kernels.set_blas(_multiplies_by_blas())
+
+
+def get_gemm() -> str:
+    """What `set_gemm` chose: "auto", "simd" or "blas"."""
+    return _gemm
+
+
+def set_gemm(name: str) -> None:
+    """Choose what the compiled kernels multiply with, for the whole process.
+
+    "simd" is the packed kernels, "blas" SciPy's BLAS; "auto" takes the packed kernels wherever the CPU has fused
+    multiply-adds, which they need to win, and BLAS elsewhere.
+
+    Raises
+    ------
+    ValueError
+        No such choice.
+    ImportError
+        There are no compiled kernels; the original error is chained.
+    """
+    global _gemm
+    if name not in ("auto", "simd", "blas"):
+        raise ValueError(f"gemm must be one of 'auto', 'simd', 'blas', got {name!r}")
+    kernels = _kernels(f"gemm {name!r}")
+    _gemm = name
+    kernels.set_blas(_multiplies_by_blas())
+
+
+def _multiplies_by_blas() -> bool:
+    fused = get_isa() != "baseline" or platform.machine().lower() in ("aarch64", "arm64")
+    return _gemm == "blas" or (_gemm == "auto" and not fused)
+
+
 def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _threads_from_environment() -> int | None:
-    text = os.environ.get("FASTRNN_NUM_THREADS")
-    if text is None:
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}")
-    return int(text)
+def _default_threads() -> int:
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else _cpus()
 
 
 def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads: in the kernels and in the BLAS libraries of NumPy and SciPy."""
-    from ._arrays import as_size
+    n = as_size("n", n)
+    _use_threads(n)
+    _blas.set_threads(n)
 
+
+def _use_threads(n: int) -> None:
     global _threads
-    _threads = as_size("n", n)
-    _blas.set_threads(_threads)
+    _threads = n
+    if "cython" in _MODULES:
+        _MODULES["cython"].set_threads(n)
 
 
 def get_num_threads() -> int:
     """Threads that a call may use: what was set, else OMP_NUM_THREADS, else the CPUs this process may run on."""
-    if _threads is not None:
-        return _threads
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else _cpus()
+    return _threads
+
+
+def _start() -> None:
+    """Take the environment's choices."""
+    set_backend(os.environ.get("FASTRNN_BACKEND", "auto"))
+    text = os.environ.get("FASTRNN_NUM_THREADS")
+    if text is None:
+        _use_threads(_default_threads())
+    elif text.isdigit() and int(text) > 0:
+        set_num_threads(int(text))
+    else:
+        raise ValueError(f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}")
+    if "FASTRNN_ISA" in os.environ:
+        set_isa(os.environ["FASTRNN_ISA"])
+    if "cython" in _MODULES or "FASTRNN_GEMM" in os.environ:
+        set_gemm(os.environ.get("FASTRNN_GEMM", "auto"))
+    if "cython" in _MODULES and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_MODULES["cython"].after_fork)
 
 
 def show_config() -> dict[str, Any]:
@@ -135,9 +223,13 @@ def show_config() -> dict[str, Any]:
         "backend": get_backend(),
         "available_backends": available_backends(),
         "missing_backends": {name: str(error) for name, error in _missing.items()},
+        "isa": get_isa(),
+        "available_isas": available_isas(),
+        "gemm": f"{_gemm} ({'blas' if _multiplies_by_blas() else 'simd'})" if "cython" in _MODULES else None,
         "blas": _blas.describe(),
         "blas_threads": _blas.get_threads(),
         "threads": get_num_threads(),
+        "openmp": _MODULES["cython"].has_openmp() if "cython" in _MODULES else None,
     }
     width = max(map(len, config))
     for key, value in config.items():
@@ -150,7 +242,6 @@ def show_config() -> dict[str, Any]:
 
 
 _default = "numpy"
-set_backend(os.environ.get("FASTRNN_BACKEND", "auto"))
-_threads: int | None = _threads_from_environment()
-if _threads is not None:
-    _blas.set_threads(_threads)
+_gemm = "auto"
+_threads = 1
+_start()

@@ -1,0 +1,123 @@
+// The packed product: a tile of MR rows x NV vectors stays in registers while k runs over a panel.
+//
+// Every element is one chain of fused multiply-adds over k, started from zero. Neither the tile that holds it nor
+// its place in the batch changes the chain, so they do not change the bits either.
+#pragma once
+
+#include "vec.hpp"
+
+namespace {
+
+// Rows of the largest tile for NV vectors: accumulators + NV vectors of the panel + one broadcast fill the registers.
+constexpr int tile_rows(int NV) {
+  return FASTRNN_REGISTERS == 32 ? (NV == 4 ? 6 : 8) : (NV == 4 ? 3 : NV == 3 ? 4 : NV == 2 ? 6 : 8);
+}
+constexpr int MAX_ROWS = 8;
+constexpr int MAX_VECTORS = 4;
+constexpr int MAX_TILE = 32;  // vectors of the largest tile
+
+// Panels that one row works on at once: a row alone has too few independent chains to fill the pipeline.
+constexpr int row_panels(int NV) { return NV == 4 ? 2 : NV == 3 ? 3 : 1; }
+
+// tile[(panel*MR + row)*NV + v] = sum over k of a[row*row_stride + k*k_stride] * panels[panel][k][v]
+template <class T, int MR, int NV, int NP>
+void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __restrict panel, long panel_stride,
+              long K, Vec<T>* __restrict tile) {
+  Vec<T> acc[NP][MR][NV];
+#pragma GCC unroll 4
+  for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[p][r][v] = Vec<T>{};
+  const T* row[MR];
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; ++r) row[r] = a + r * row_stride;
+  long at = 0;
+  for (long k = 0; k < K; ++k, at += k_stride, panel += NV * width<T>) {
+    Vec<T> b[NP][NV];
+#pragma GCC unroll 4
+    for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) b[p][v] = load<T>(panel + p * panel_stride + v * width<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r) {
+      Vec<T> x = all<T>(row[r][at]);
+#pragma GCC unroll 4
+      for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[p][r][v] += x * b[p][v];
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) tile[(p * MR + r) * NV + v] = acc[p][r][v];
+}
+
+template <class T>
+using Multiply = void (*)(const T*, long, long, const T*, long, long, Vec<T>*);
+
+// The kernel for a tile of rows x NV vectors.
+template <class T, int NV> Multiply<T> multiply_of(int rows) {
+  constexpr int most = tile_rows(NV);
+  static constexpr Multiply<T> kernels[MAX_ROWS] = {
+      multiply<T, 1, NV, 1>,
+      multiply<T, most < 2 ? most : 2, NV, 1>,
+      multiply<T, most < 3 ? most : 3, NV, 1>,
+      multiply<T, most < 4 ? most : 4, NV, 1>,
+      multiply<T, most < 5 ? most : 5, NV, 1>,
+      multiply<T, most < 6 ? most : 6, NV, 1>,
+      multiply<T, most < 7 ? most : 7, NV, 1>,
+      multiply<T, most, NV, 1>,
+  };
+  return kernels[rows - 1];
+}
+
+// Calls body(tile, row, rows, vector, vectors, panels, stride) for every tile of rows row0..row1 and vectors
+// first..last of a packed matrix with `grouped` vectors per unit vector (gate blocks), `shared` unit vectors a panel.
+//
+// The vectors of unit vector u, gate g and row r stand at tile[((panel*rows + r)*stride + (u in the panel)*G + g].
+template <class T, class Body>
+FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
+                              long units, long row0, long row1, long first, long last, Body body) {
+  alignas(64) Vec<T> tile[MAX_TILE];
+  if (K == 0)
+    for (Vec<T>& v : tile) v = Vec<T>{};
+  for (long u = first; u < last;) {
+    int inside = int(units - u < shared ? units - u : shared);
+    int NV = inside * G;
+    long panel_stride = K * NV * width<T>;
+    const T* panel = panels + u * G * K * width<T>;
+    int count = 1;
+    if (row1 - row0 == 1 && inside == shared) {
+      count = row_panels(NV);
+      while (count > 1 && u + count * shared > last) --count;
+    }
+    int most = tile_rows(NV);
+    long tiles = (row1 - row0 + most - 1) / most;
+    for (long t = 0, row = row0; t < tiles; ++t) {
+      int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
+      if (K > 0) {
+        Multiply<T> kernel;
+        switch (NV) {
+          case 4: kernel = count == 2 ? multiply<T, 1, 4, 2> : multiply_of<T, 4>(rows); break;
+          case 3:
+            kernel = count == 3 ? multiply<T, 1, 3, 3> : count == 2 ? multiply<T, 1, 3, 2> : multiply_of<T, 3>(rows);
+            break;
+          case 2: kernel = multiply_of<T, 2>(rows); break;
+          default: kernel = multiply_of<T, 1>(rows);
+        }
+        kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, tile);
+      }
+      for (int p = 0; p < count; ++p)
+        for (int v = 0; v < inside; ++v) body(tile + p * rows * NV + v * G, NV, row, rows, u + p * shared + v);
+      row += rows;
+    }
+    u += long(count) * inside;
+  }
+}
+
+}  // namespace

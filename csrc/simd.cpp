@@ -1,0 +1,192 @@
+// One table of kernels for one instruction set. setup.py compiles this file once per set, with FASTRNN_ISA naming it.
+#include "simd.hpp"
+
+#include "cells.hpp"
+#include "product.hpp"
+#include "vec.hpp"
+
+namespace {
+
+using fastrnn::Kernels;
+using fastrnn::Product;
+
+constexpr int unit_vectors(int G) { return G >= MAX_VECTORS ? 1 : MAX_VECTORS / G; }
+
+template <class T> constexpr long vectors(long n) { return (n + width<T> - 1) / width<T>; }
+
+FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
+
+template <class T> long panel_units(long G) { return unit_vectors(int(G)) * width<T>; }
+
+template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
+
+template <class T>
+void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride, long first,
+          long last) {
+  constexpr int V = width<T>;
+  const int shared = unit_vectors(int(G));
+  for (long u = first / V; u < vectors<T>(last); u += shared) {
+    const int inside = int(smaller(shared, vectors<T>(H) - u));
+    T* panel = dst + u * G * K * V;
+    const long NV = inside * G;
+    for (int v = 0; v < inside; ++v)
+      for (long g = 0; g < G; ++g) {
+        const T* block = src + (u + v) * V * unit_stride + g * gate_stride;
+        T* lane0 = panel + (v * G + g) * V;
+        const int n = int(smaller(V, H - (u + v) * V));
+        if (unit_stride == 1) {
+          for (long k = 0; k < K; ++k) store<T>(lane0 + k * NV * V, load<T>(block + k * k_stride, n));
+          continue;
+        }
+        constexpr long line = 16;  // a cache line of the source's row, so that each is read once
+        for (long k0 = 0; k0 < K; k0 += line)
+          for (int l = 0; l < V; ++l) {
+            const T* from = block + l * unit_stride;
+            for (long k = k0; k < smaller(k0 + line, K); ++k) lane0[k * NV * V + l] = l < n ? from[k * k_stride] : T(0);
+          }
+      }
+  }
+}
+
+// Forward or backward step of one cell over a tile of the product.
+template <class Cell, class T>
+void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
+  constexpr int V = width<T>;
+  for_tiles<T>(s.a, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
+               vectors<T>(unit1), [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
+                 const int n = int(smaller(V, s.H - u * V));
+                 if (n == V) {
+#pragma GCC unroll 1
+                   for (int r = 0; r < rows; ++r) Cell::forward(s, tile + r * stride, row + r, u * V, V);
+                 } else {
+#pragma GCC unroll 1
+                   for (int r = 0; r < rows; ++r) Cell::forward(s, tile + r * stride, row + r, u * V, n);
+                 }
+               });
+}
+
+template <class Cell, class T>
+void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
+  constexpr int V = width<T>;
+  for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
+               vectors<T>(unit1), [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
+                 const int n = int(smaller(V, s.H - u * V));
+                 if (n == V) {
+#pragma GCC unroll 1
+                   for (int r = 0; r < rows; ++r) Cell::backward(s, tile[r * stride], row + r, u * V, V);
+                 } else {
+#pragma GCC unroll 1
+                   for (int r = 0; r < rows; ++r) Cell::backward(s, tile[r * stride], row + r, u * V, n);
+                 }
+               });
+}
+
+template <class T>
+void forward(int epilogue, const Forward<T>* s, long row0, long row1, long unit0, long unit1) {
+  switch (epilogue) {
+    case fastrnn::RNN_TANH: return forward_step<RnnTanh>(*s, row0, row1, unit0, unit1);
+    case fastrnn::RNN_RELU: return forward_step<RnnRelu>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM: return forward_step<Lstm>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU: return forward_step<Gru>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES: return forward_step<GruBeforeGates>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT: return forward_step<GruBeforeOutput>(*s, row0, row1, unit0, unit1);
+  }
+}
+
+template <class T>
+void backward(int epilogue, const Backward<T>* s, long row0, long row1, long unit0, long unit1) {
+  switch (epilogue) {
+    case fastrnn::RNN_TANH: return backward_step<RnnTanh>(*s, row0, row1, unit0, unit1);
+    case fastrnn::RNN_RELU: return backward_step<RnnRelu>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM: return backward_step<Lstm>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU: return backward_step<Gru>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES: return backward_step<GruBeforeGates>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT: return backward_step<GruBeforeOutput>(*s, row0, row1, unit0, unit1);
+    case fastrnn::ACCUMULATE: return backward_step<Accumulate>(*s, row0, row1, unit0, unit1);
+  }
+}
+
+template <class T>
+void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  constexpr int V = width<T>;
+  for_tiles<T>(p->a, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns), row0,
+               row1, column0 / V, vectors<T>(column1),
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
+                 const int n = int(smaller(V, p->columns - u * V));
+                 Vec<T> bias = p->bias ? load<T>(p->bias + u * V, n) : Vec<T>{};
+#pragma GCC unroll 1
+                 for (int r = 0; r < rows; ++r) {
+                   T* out = p->out + (row + r) * p->ld + u * V;
+                   Vec<T> v = tile[r * stride] + (p->add ? load<T>(out, n) : bias);
+                   store<T>(out, v, n);
+                 }
+               });
+}
+
+// Rows of b that are packed at a time: with 64 columns of float, 96 KB, which a core's L2 keeps while a passes by.
+constexpr long OUTER_ROWS = 384;
+
+template <class T> long outer_scratch() { return OUTER_ROWS * MAX_VECTORS * width<T>; }
+
+template <class T>
+void outer(const T* a, long lda, const T* b, long ldb, long R, long M, T* out, long ld, T* sums, long column0,
+           long column1, T* scratch) {
+  constexpr long panel = MAX_VECTORS * width<T>;
+  for (long column = column0; column < column1; column += panel) {
+    const long columns = smaller(panel, column1 - column);
+    for (long k0 = 0; k0 < R; k0 += OUTER_ROWS) {
+      const long K = smaller(OUTER_ROWS, R - k0);
+      pack<T>(scratch, b + k0 * ldb + column, K, columns, 1, ldb, 1, 0, 0, columns);
+      if (sums) {
+        const long padded = vectors<T>(columns) * width<T>;
+        for (long c = 0; c < columns; c += width<T>) {
+          const int n = int(smaller(width<T>, columns - c));
+          Vec<T> sum = load<T>(sums + column + c, n);
+          for (long k = 0; k < K; ++k) sum += load<T>(scratch + k * padded + c);
+          store<T>(sums + column + c, sum, n);
+        }
+      }
+      Product<T> tile{K, columns, a + k0 * lda, 1, lda, scratch, nullptr, out + column, ld, true};
+      product<T>(&tile, 0, M, 0, columns);
+    }
+  }
+}
+
+template <class T, Vec<T> function(Vec<T>)> void elementwise(const T* x, T* y, long n) {
+  for (long k = 0; k < n; k += width<T>) {
+    const int some = int(smaller(width<T>, n - k));
+    store<T>(y + k, function(load<T>(x + k, some)), some);
+  }
+}
+
+long fma_loop(long iterations) {
+  constexpr int chains = FASTRNN_REGISTERS == 32 ? 16 : 12;
+  Vec<float> acc[chains], x = all(1.0f), y = all(1e-9f);
+  for (int k = 0; k < chains; ++k) acc[k] = all(float(k));
+  for (long i = 0; i < iterations; ++i) {
+    asm volatile("" : "+v"(x), "+v"(y));
+#pragma GCC unroll 16
+    for (int k = 0; k < chains; ++k) acc[k] += x * y;
+  }
+  Vec<float> sum = {};
+  for (int k = 0; k < chains; ++k) sum += acc[k];
+  asm volatile("" ::"m"(sum));
+  return iterations * chains * width<float> * 2;
+}
+
+template <class T> constexpr Kernels<T> kernels() {
+  return {width<T>,   panel_units<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
+          product<T>, outer<T>, outer_scratch<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>};
+}
+
+}  // namespace
+
+#define FASTRNN_QUOTE_(name) #name
+#define FASTRNN_QUOTE(name) FASTRNN_QUOTE_(name)
+
+namespace fastrnn {
+namespace tables {
+extern const Isa FASTRNN_ISA;
+const Isa FASTRNN_ISA = {FASTRNN_QUOTE(FASTRNN_ISA), kernels<float>(), kernels<double>(), fma_loop};
+}  // namespace tables
+}  // namespace fastrnn

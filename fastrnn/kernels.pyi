@@ -1,0 +1,51 @@
+from numpy import ndarray
+
+from .cells import Cell
+
+def available_isas() -> list[str]: ...
+def get_isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def set_blas(blas: bool) -> None: ...
+def set_threads(n: int) -> None: ...
+def after_fork() -> None: ...
+def has_openmp() -> bool: ...
+def fma_loop(iterations: int) -> int: ...
+def cells() -> dict[str, tuple[int, int]]: ...
+def forward(
+    cell: Cell,
+    x: ndarray,
+    W: ndarray,
+    U: ndarray,
+    b: ndarray,
+    b_rec: ndarray | None,
+    h0: ndarray,
+    c0: ndarray | None,
+    start: ndarray,
+    rows: ndarray,
+    y: ndarray,
+    gates: ndarray | None,
+    c: ndarray | None,
+    keep: bool,
+) -> None: ...
+def backward(
+    cell: Cell,
+    x: ndarray,
+    W: ndarray,
+    U: ndarray,
+    b_rec: ndarray | None,
+    h0: ndarray,
+    c0: ndarray | None,
+    start: ndarray,
+    rows: ndarray,
+    y: ndarray,
+    gates: ndarray | None,
+    c: ndarray | None,
+    dy: ndarray | None,
+    dh: ndarray,
+    dc: ndarray | None,
+    dx: ndarray | None,
+    dW: ndarray,
+    dU: ndarray,
+    db: ndarray,
+    db_rec: ndarray | None,
+) -> None: ...

@@ -1,0 +1,82 @@
+"""Build the extension: csrc/kernels.pyx, and csrc/simd.cpp once per instruction set.
+
+FASTRNN_PURE=1 leaves the extension out and installs the NumPy backend alone.
+"""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CompileError, LinkError
+
+X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
+ISAS = {"baseline": []}
+if X86:
+    ISAS["avx2"] = ["-mavx2", "-mfma"]
+    ISAS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
+
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
+
+NO_COMPILER = """
+fastrnn's compiled kernels need a working C++17 compiler (GCC or Clang) and Python's headers; building them failed:
+    {}
+Install a compiler (Debian, Ubuntu: g++ python3-dev; Fedora: gcc-c++ python3-devel; macOS: xcode-select --install),
+or set FASTRNN_PURE=1 to install the NumPy backend alone, which is slower."""
+
+
+class BuildExt(build_ext):
+    def build_extension(self, ext):
+        try:
+            if self.compiler.compiler_type == "msvc":
+                raise CompileError("MSVC has no vector extensions; use clang or MinGW")
+            ext.extra_compile_args = list(FLAGS)
+            if self.openmp_works():
+                ext.extra_compile_args.append("-fopenmp")
+                ext.extra_link_args = ["-fopenmp"]
+            for isa, flags in ISAS.items():
+                ext.extra_objects += self.compiler.compile(
+                    ["csrc/simd.cpp"],
+                    output_dir=os.path.join(self.build_temp, isa),
+                    macros=[("FASTRNN_ISA", isa)],
+                    extra_preargs=[*FLAGS, *flags],
+                    depends=ext.depends,
+                )
+            super().build_extension(ext)
+        except (BaseError, OSError) as error:
+            raise SystemExit(NO_COMPILER.format(error)) from error
+
+    def openmp_works(self):
+        """Whether a program with OpenMP compiles and links; without it the kernels run on one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "openmp.cpp")
+            source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_preargs=["-fopenmp"])
+                self.compiler.link_executable(objects, "openmp", output_dir=folder, extra_preargs=["-fopenmp"])
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+def extensions():
+    import numpy
+    from Cython.Build import cythonize
+
+    kernels = Extension(
+        "fastrnn.kernels",
+        ["csrc/kernels.pyx", "csrc/dispatch.cpp"],
+        depends=sorted(str(p) for p in Path("csrc").glob("*.[hp][px][pi]")) + ["csrc/simd.cpp"],
+        include_dirs=["csrc", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + ([("FASTRNN_X86", "1")] if X86 else []),
+        language="c++",
+    )
+    return cythonize([kernels])
+
+
+if os.environ.get("FASTRNN_PURE", "0") not in ("", "0"):
+    setup()
+else:
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
