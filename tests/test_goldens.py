@@ -24,7 +24,7 @@ def problem_of(cell: str, direction: str, golden: dict[str, np.ndarray]) -> Prob
     states = CELLS[cell].states
     return Problem(
         cell=CELLS[cell],
-        params={name: golden[name] for name in CELLS[cell].shapes(1, 1)},
+        params={name: np.ascontiguousarray(golden[name]) for name in CELLS[cell].shapes(1, 1)},
         x=golden["x"],
         state=tuple(golden[f"{name}0"] for name in states),
         dy=golden["dy"],
