@@ -1,0 +1,107 @@
+"""The one timing loop: warm up, calibrate, then let the tasks take turns."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .runners.base import Task
+
+SAMPLE_SECONDS = 5e-3
+SETTLE_SECONDS = 0.04
+"""Idle time before each sample of a process with several threads. The worker threads of OpenMP, OpenBLAS and ONNX
+Runtime go on spinning for some ten milliseconds after their library's last call; without this pause they would take
+the next runner's CPU."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a race lasts.
+
+    Attributes
+    ----------
+    rounds : int
+        Rounds at least.
+    seconds : float
+        Rounds go on until this time is spent, up to four times ``rounds``.
+    settle : float
+        Idle seconds before each sample.
+    sample : float
+        Seconds that one sample lasts at least.
+    """
+
+    rounds: int = 7
+    seconds: float = 1.0
+    settle: float = 0.0
+    sample: float = SAMPLE_SECONDS
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds per call, one sample per round, each over ``repeats`` calls."""
+
+    seconds: list[float]
+    repeats: int
+
+
+def _sample(task: Task, repeats: int) -> float:
+    """Seconds per call over ``repeats`` calls."""
+    call = task.call
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return (time.perf_counter() - start) / repeats
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def calibrate(task: Task, least: float) -> int:
+    """Warm the task up and return how many calls last ``least`` seconds."""
+    repeats = 1
+    with task.scope():
+        task.call()
+        while (seconds := _sample(task, repeats) * repeats) < least:
+            growth = 2.0 if seconds < least / 10 else 1.1 * least / seconds
+            repeats = max(repeats + 1, int(repeats * growth))
+    return repeats
+
+
+def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
+    """Time the tasks in turns, A B C A B C.
+
+    A task with ``max_rounds`` leaves after as many rounds; the samples of all tasks start at round 0, so that equal
+    indices are neighbours in time.
+    """
+    repeats = {name: calibrate(task, schedule.sample) for name, task in tasks.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    end = time.perf_counter() + schedule.seconds
+    for k in range(4 * schedule.rounds):
+        if k >= schedule.rounds and time.perf_counter() > end:
+            break
+        for name, task in tasks.items():
+            if task.max_rounds is not None and k >= task.max_rounds:
+                continue
+            if schedule.settle:
+                time.sleep(schedule.settle)
+            with task.scope():
+                _sample(task, 1 + repeats[name] // 4)
+                seconds[name].append(_sample(task, repeats[name]))
+    return {name: Samples(seconds[name], repeats[name]) for name in tasks}
+
+
+def pairwise_ratio(other: list[float], ours: list[float]) -> float:
+    """Median over the rounds of other / ours; rounds that only one of them ran do not count.
+
+    Examples
+    --------
+    >>> pairwise_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
+    2.0
+    """
+    return statistics.median(a / b for a, b in zip(other, ours, strict=False))

@@ -1,0 +1,264 @@
+"""The benchmark's own arithmetic, its order of events, and its reports."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # bench is a folder of the project, not of the installed package
+
+agreement = importlib.import_module("bench.agreement")
+bars = importlib.import_module("bench.bars")
+contest = importlib.import_module("bench.contest")
+problem = importlib.import_module("bench.problem")
+report = importlib.import_module("bench.report")
+results = importlib.import_module("bench.results")
+runners = importlib.import_module("bench.runners")
+timing = importlib.import_module("bench.timing")
+
+
+def run_bench(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """``python -m bench`` from the project root; ``path`` goes in front of the modules that it finds."""
+    environment = {**os.environ, "PYTHONPATH": str(path or "")}
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def samples(*seconds: float) -> Any:
+    return timing.Samples(list(seconds), 1)
+
+
+@pytest.mark.parametrize("name", ["agreement", "bars", "problem", "report", "timing"])
+def test_examples(name: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(f"bench.{name}"))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_geometric_mean() -> None:
+    assert bars.geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
+    assert bars.geometric_mean([3.0, 3.0, 3.0]) == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="values must not be empty"):
+        bars.geometric_mean([])
+
+
+def test_ratio_is_the_median_of_pairs_and_not_the_ratio_of_medians() -> None:
+    other, ours = [1.0, 10.0, 30.0], [1.0, 2.0, 30.0]
+    assert timing.pairwise_ratio(other, ours) == 1.0
+    assert np.median(other) / np.median(ours) == 5.0
+    assert timing.pairwise_ratio([4.0], [2.0, 1.0, 1.0]) == 2.0
+
+
+def test_the_best_peer_decides_the_ratio() -> None:
+    found = contest.compare(
+        {
+            "fastrnn-cython": samples(1.0, 1.0),
+            "fastrnn-numpy": samples(0.5, 0.5),
+            "torch": samples(3.0, 3.0),
+            "jax": samples(2.0, 2.0),
+        },
+        "fastrnn-cython",
+    )
+    assert found["ratios"] == {"fastrnn-numpy": 0.5, "torch": 3.0, "jax": 2.0}
+    assert (found["best_peer"], found["ratio"]) == ("jax", 2.0)
+    alone = contest.compare({"fastrnn-numpy": samples(1.0)}, "fastrnn-numpy")
+    assert (alone["best_peer"], alone["ratio"]) == (None, None)
+
+
+def test_tasks_take_turns_and_a_slow_one_leaves() -> None:
+    calls: list[str] = []
+    tasks = {
+        name: runners.Task(lambda name=name: calls.append(name), lambda result: {}, max_rounds=most)
+        for name, most in (("A", None), ("B", 1))
+    }
+    found = timing.race(tasks, timing.Schedule(rounds=3, seconds=0.0, sample=0.0))
+    turns = [name for k, name in enumerate(calls) if k == 0 or calls[k - 1] != name]
+    assert "".join(turns) == "ABABA"  # calibrate A, calibrate B, A, B, then A alone
+    assert [len(found[name].seconds) for name in "AB"] == [3, 1]
+
+
+def test_a_sample_lasts_as_long_as_asked_for() -> None:
+    task = runners.Task(lambda: sum(range(1000)), lambda result: {})
+    repeats = timing.calibrate(task, 2e-3)
+    assert repeats > 1
+    found = timing.race({"sum": task}, timing.Schedule(rounds=2, seconds=0.0, sample=2e-3))["sum"]
+    assert max(found.seconds) * found.repeats > 1e-3
+
+
+class Liar(runners.Runner):
+    """Agrees in everything but one element of y."""
+
+    name = "liar"
+    packages = ()
+
+    def forward(self, given: Any, threads: int) -> Any:
+        outputs = agreement.reference(given, "forward")
+        outputs["y"][-1, -1, -1] += 1e-3 * np.abs(outputs["y"]).max()
+        return runners.Task(lambda: outputs, lambda result: result)
+
+
+def test_a_runner_that_disagrees_is_named_and_not_timed() -> None:
+    given = problem.make_problem("lstm", problem.Shape(2, 3, 4, 5))
+    field = {"fastrnn-numpy": runners.RUNNERS["fastrnn-numpy"], "liar": Liar()}
+    record = contest.contest(given, "forward", field, 1, timing.Schedule(rounds=1, seconds=0.0, sample=0.0))
+    assert list(record["runners"]) == ["fastrnn-numpy"]
+    assert "y is off by 1.0e-03" in record["failed"]["liar"]
+
+
+def test_nan_and_missing_outputs_disagree() -> None:
+    expected = {"y": np.ones(3)}
+    with pytest.raises(agreement.DisagreementError, match="does not compute y"):
+        agreement.check(runners.Task(dict, lambda result: result), expected)
+    with pytest.raises(agreement.DisagreementError, match="y is off by nan"):
+        agreement.check(runners.Task(dict, lambda result: {"y": np.full(3, np.nan)}), expected)
+
+
+def test_flops() -> None:
+    full = problem.make_problem("gru", problem.Shape(4, 6, 8, 16))
+    assert full.flops("forward") == 2 * 4 * 6 * (8 + 16) * 3 * 16
+    assert full.flops("training") == 3 * full.flops("forward")
+    ragged = problem.make_problem("gru", problem.Shape(4, 6, 8, 16), ragged=True)
+    assert ragged.flops("forward") == full.flops("forward") * ragged.lengths.sum() / 24
+
+
+def grid_run(ratio: float, quick: bool = False, rivals: tuple[str, ...] = ("torch", "onnxruntime", "jax")) -> Any:
+    """A run of the whole grid, forward, in which every cell has the same ratio."""
+    records = [
+        {
+            "cell": cell,
+            **vars(shape),
+            "mode": "forward",
+            "ratio": ratio,
+            "best_peer": "torch",
+            "ours": "fastrnn-cython",
+            "share": None,
+            "ratios": {"torch": ratio},
+            "failed": {},
+            "runners": {name: {"median": 1.0} for name in ("fastrnn-cython", *rivals)},
+        }
+        for cell in problem.GRID_CELLS
+        for shape in problem.GRID_SHAPES
+    ]
+    return {"threads": 1, "settings": {"quick": quick}, "records": records}
+
+
+def verdict(sections: Any, name: str = "forward, best peer over ours, every cell") -> Any:
+    return next(bar for bar in bars.judge(sections) if bar["name"] == name)
+
+
+def test_bars() -> None:
+    one, two = grid_run(2.0), {**grid_run(2.0), "threads": 2}
+    assert verdict({"grid": [one, two]})["status"] == "pass"
+    assert verdict({"grid": [one]})["status"] == "incomplete"
+    assert verdict({})["status"] == "not measured"
+    assert verdict({"grid": [grid_run(2.0, quick=True)] * 2})["status"] == "not measured"
+    assert verdict({"grid": [grid_run(2.0, rivals=("torch",))] * 2})["status"] == "incomplete"
+    two["records"][3]["ratio"] = 0.9
+    lost = verdict({"grid": [one, two]})
+    assert (lost["status"], lost["value"]) == ("fail", 0.9)
+    assert lost["worst"].startswith("rnn_tanh N1 T100 D512 H512 forward, 2 threads")
+
+
+def test_bar_of_a_geometric_mean_and_of_scaling() -> None:
+    one, two = grid_run(2.0), {**grid_run(8.0), "threads": 2}
+    mean = verdict({"grid": [one, two]}, "forward, best peer over ours")
+    assert (mean["status"], mean["value"]) == ("pass", pytest.approx(4.0))
+    for record in two["records"]:
+        record["runners"]["fastrnn-cython"] = {"median": 0.625}
+    scaling = verdict({"grid": [one, two]}, "2 threads over 1, N = 1, H ≥ 256")
+    assert scaling["value"] == pytest.approx(1.6)
+    assert scaling["status"] == "incomplete"  # training is not there
+
+
+def test_losing_cells_and_missing_runners_stay_in_the_report(tmp_path: Path) -> None:
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "torch.py").write_text("raise ImportError('no torch today')\n")
+    out = tmp_path / "out"
+    done = run_bench(
+        "--quick", "--threads", "1", "--runners", "fastrnn-numpy,torch", "--cells", "gru", "--out", str(out), path=shim
+    )
+    assert done.returncode == 0, done.stderr
+    found = results.load(out / "results.json")
+    assert found["sections"]["grid"][0]["missing"] == {"torch": "ImportError: no torch today"}
+    assert "Missing: torch** (ImportError: no torch today)" in (out / "results.md").read_text()
+
+    record = found["sections"]["grid"][0]["records"][0]
+    record.update(ratio=0.25, best_peer="torch")
+    assert "gru N1 T10 D16 H16 forward: 0.25 of torch" in report.markdown(found)
+
+
+def test_a_quick_run_of_all_runners(tmp_path: Path) -> None:
+    done = run_bench("--quick", "--threads", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = results.load(tmp_path / "results.json")
+    (run,) = found["sections"]["grid"]
+    present = [name for name in runners.RUNNERS if name not in run["missing"]]
+    assert "fastrnn-numpy" in present
+    assert len(run["records"]) == 2 * len(problem.GRID_CELLS) * len(problem.QUICK_SHAPES)
+    for record in run["records"]:
+        able = [name for name in present if record["mode"] in runners.RUNNERS[name].modes]
+        assert list(record["runners"]) == able
+        assert record["failed"] == {}
+        for entry in record["runners"].values():
+            assert entry["error"] <= agreement.TOLERANCE
+            assert all(0 < second < 1 for second in entry["samples"])
+            assert math.isclose(entry["gflops"], record["flops"] / entry["median"] / 1e9)
+    assert run["environment"]["threads"] == 1
+    assert run["environment"]["variables"]["OMP_NUM_THREADS"] == "1"
+    assert all(bar["status"] == "not measured" for bar in found["bars"])
+    text = (tmp_path / "results.md").read_text()
+    assert text.count("| lstm | N1 T10 D16 H16 |") == 2
+    for name, reason in run["missing"].items():
+        assert f"Missing: {name}** ({reason})" in text
+
+
+def test_sections_merge_into_one_file(tmp_path: Path) -> None:
+    ours = ("--quick", "--runners", "fastrnn-numpy", "--threads", "1", "--out", str(tmp_path))
+    for section in ("step", "ragged", "import", *(["memory"] if sys.platform == "linux" else [])):
+        done = run_bench(section, *ours)
+        assert done.returncode == 0, done.stderr
+    sections = results.load(tmp_path / "results.json")["sections"]
+    assert {record["mode"] for record in sections["step"][0]["records"]} == {"step"}
+    assert all(record["ragged_over_padded"]["fastrnn-numpy"] > 0 for record in sections["ragged"][0]["records"])
+    imported = {record["module"]: record for record in sections["import"][0]["records"]}
+    assert imported["scipy.linalg"]["over_scipy_linalg"] == 1.0
+    assert 0 < imported["fastrnn"]["median"] < 60
+    if sys.platform == "linux":
+        assert all(0 <= record["peak_bytes"] < 1e8 for record in sections["memory"][0]["records"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shapes", "N1T0D3H4"], "shape must look like"),
+        (["--runners", "numpy"], "must be of fastrnn-cython"),
+        (["step", "--quick", "--shapes", "N1T3D4H5"], "shapes of a step must have T1"),
+        (["plot", "nothing.json"], "nothing.json"),
+        (["import", "--cells", "gru"], "unrecognized arguments"),
+    ],
+)
+def test_bad_options(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run_bench(*arguments, "--out", str(tmp_path))
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for text in ("[]", json.dumps({"schema": 99}), "{"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"results\.json"):
+            results.load(path)
