@@ -88,11 +88,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     except (demo.TextError, ImportError) as error:
         print(f"fastrnn demo: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"fastrnn demo: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run a command; return its exit code: 0, 1 for a training run that diverged, 2 for bad input, 130 when interrupted."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "demo":

@@ -197,10 +197,9 @@ def run(settings: Settings) -> None:
     corpus = read_corpus(settings.text)
     trainer = make_trainer(settings, corpus)
     model, vocabulary = trainer.model, corpus.vocabulary
-    print(
-        f"text      {settings.text or 'the reference manual that Python brings'}: {len(corpus.train):,} characters to"
-    )
-    print(f"          train on, {len(corpus.held_out):,} held out, {len(vocabulary)} different")
+    counts = f"{len(corpus.train):,} to train on, {len(corpus.held_out):,} held out, {len(vocabulary)} different"
+    print(f"text      {settings.text or 'what every Python brings: its reference manual'}")
+    print(f"          characters: {counts}")
     print(f"model     {model!r}, {sum(a.size for a in model.params.values()):,} parameters")
     print(
         f"training  {trainer.updates} updates of {ROWS} x {STEPS} characters on the {get_backend()} backend", flush=True

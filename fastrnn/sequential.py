@@ -85,7 +85,7 @@ class Sequential(StatefulLayer):
 
     def __reduce__(self) -> Any:
         # the constructor joins the layers' own copies into one buffer again
-        return Sequential, (self.layers,)
+        return type(self), (self.layers,)
 
     def _entries(self, name: str, state: Any) -> list[Any]:
         """``state`` as a list with one entry per layer."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays import as_size
 from .init import as_generator
 from .layers import as_indices
 
@@ -115,6 +116,7 @@ def ngram_bits(train: Array, held_out: Array, size: int, order: int) -> float:
     >>> round(ngram_bits(text, text[:100], 2, 1), 2), ngram_bits(text, text[:100], 2, 3) < 0.01
     (1.0, True)
     """
+    order = as_size("order", order)
     if len(held_out) < 2:
         raise ValueError(f"held_out must hold at least 2 characters, got {len(held_out)}")
     lead = train[max(len(train) - order, 0) :]
@@ -186,7 +188,7 @@ def sample(model: Any, prompt: Any, count: int, *, temperature: float = 1.0, see
     prompt = as_indices("prompt", prompt, model.output_size)
     if prompt.ndim != 1 or not prompt.size:
         raise ValueError(f"prompt must have shape (P,) with P at least 1, got {prompt.shape}")
-    rng, state, drawn = as_generator(seed), None, []
+    rng, state, drawn, count = as_generator(seed), None, [], as_size("count", count, 0)
     for character in prompt[:-1]:
         _, state = model.step([character], state)
     character = prompt[-1]
