@@ -95,7 +95,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 1 for a training run that diverged, 2 for bad input, 130 when interrupted."""
+    """Run a command; return its exit code: 0, 1 when training diverged, 2 for bad input, 130 when interrupted."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "demo":
