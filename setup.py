@@ -68,7 +68,7 @@ def extensions():
     kernels = Extension(
         "fastrnn.kernels",
         ["csrc/kernels.pyx", "csrc/dispatch.cpp"],
-        depends=sorted(str(p) for p in Path("csrc").glob("*.[hp][px][pi]")) + ["csrc/simd.cpp"],
+        depends=sorted(str(path) for path in Path("csrc").iterdir() if path.suffix in (".hpp", ".pxi", ".cpp")),
         include_dirs=["csrc", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + ([("FASTRNN_X86", "1")] if X86 else []),
         language="c++",

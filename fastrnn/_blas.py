@@ -17,13 +17,8 @@ def _libraries() -> dict[str, ctypes.CDLL]:
     import numpy.linalg._umath_linalg as numpy_linalg
     import scipy.linalg.cython_blas as scipy_blas
 
-    found = {}
-    for name, module in (("numpy", numpy_linalg), ("scipy", scipy_blas)):
-        try:
-            found[name] = ctypes.CDLL(module.__file__)
-        except OSError:
-            continue
-    return found
+    modules = {"numpy": numpy_linalg.__file__, "scipy": scipy_blas.__file__}
+    return {name: ctypes.CDLL(path) for name, path in modules.items()}
 
 
 def _function(library: ctypes.CDLL, name: str, restype: Any = None) -> Any:
