@@ -16,6 +16,9 @@ SETTLE_SECONDS = 0.04
 Runtime go on spinning for some ten milliseconds after their library's last call; without this pause they would take
 the next runner's CPU."""
 
+SLOW_SECONDS = 0.05
+"""A call that lasts longer is not repeated to warm the caches before a sample: their refill is lost in it."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -66,7 +69,6 @@ def calibrate(task: Task, least: float) -> int:
     """Warm the task up and return how many calls last ``least`` seconds."""
     repeats = 1
     with task.scope():
-        task.call()
         while (seconds := _sample(task, repeats) * repeats) < least:
             growth = 2.0 if seconds < least / 10 else 1.1 * least / seconds
             repeats = max(repeats + 1, int(repeats * growth))
@@ -79,7 +81,11 @@ def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
     A task with ``max_rounds`` leaves after as many rounds; the samples of all tasks start at round 0, so that equal
     indices are neighbours in time.
     """
-    repeats = {name: calibrate(task, schedule.sample) for name, task in tasks.items()}
+    repeats, slow = {}, {}
+    for name, task in tasks.items():
+        start = time.perf_counter()
+        repeats[name] = calibrate(task, schedule.sample)
+        slow[name] = repeats[name] == 1 and time.perf_counter() - start > SLOW_SECONDS
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     end = time.perf_counter() + schedule.seconds
     for k in range(4 * schedule.rounds):
@@ -91,7 +97,8 @@ def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
             if schedule.settle:
                 time.sleep(schedule.settle)
             with task.scope():
-                _sample(task, 1 + repeats[name] // 4)
+                if not slow[name]:
+                    _sample(task, 1 + repeats[name] // 4)
                 seconds[name].append(_sample(task, repeats[name]))
     return {name: Samples(seconds[name], repeats[name]) for name in tasks}
 
