@@ -218,6 +218,61 @@ def test_environment_sets_impossible_threads(text):
     assert f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}" in result.stderr
 
 
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("choose", "name", "message"),
+    [
+        (fastrnn.set_isa, "sse9", "^isa must be one of .*'baseline'.* here, got 'sse9'"),
+        (fastrnn.set_isa, "", "^isa must be one of"),
+        (fastrnn.set_gemm, "mkl", "^gemm must be one of 'auto', 'simd', 'blas', got 'mkl'"),
+    ],
+)
+def test_unknown_instruction_set_or_gemm(choose, name, message):
+    before = fastrnn.get_isa(), fastrnn.get_gemm()
+    with pytest.raises(ValueError, match=message):
+        choose(name)
+    assert (fastrnn.get_isa(), fastrnn.get_gemm()) == before
+
+
+@pytest.mark.usefixtures("compiled", "isa", "gemm")
+def test_environment_chooses_instruction_set_and_gemm(isa, gemm):
+    result = python("import fastrnn; print(fastrnn.get_isa(), fastrnn.get_gemm())", FASTRNN_ISA=isa, FASTRNN_GEMM=gemm)
+    assert result.stdout.split() == [isa, gemm], result.stderr
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("variable", "argument"), [("FASTRNN_ISA", "isa"), ("FASTRNN_GEMM", "gemm")])
+def test_environment_names_no_instruction_set_or_gemm(variable, argument):
+    result = python("import fastrnn", **{variable: "nonsense"})
+    assert result.returncode == 1
+    assert f"ValueError: {argument} must be one of" in result.stderr
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_process_forked_after_use_does_not_hang():
+    result = python("""
+import os, numpy as np, fastrnn
+fastrnn.set_num_threads(2)
+layer, x = fastrnn.LSTM(32, 64, seed=0), np.ones((64, 20, 32), "float32")
+expected, _ = layer(x)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(layer(x)[0], expected) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""")
+    assert result.stdout.strip() == "0", result.stderr
+
+
+@pytest.mark.parametrize("variable", ["FASTRNN_ISA", "FASTRNN_GEMM"])
+def test_without_the_extension_there_is_no_choice_of_kernels(variable):
+    result = python(
+        WITHOUT_EXTENSION + "import fastrnn", **{variable: "blas" if variable == "FASTRNN_GEMM" else "avx2"}
+    )
+    assert result.returncode == 1
+    assert "needs the cython backend: kernels are blocked" in result.stderr
+
+
 def test_without_the_extension_numpy_does_the_work():
     code = (
         WITHOUT_EXTENSION
@@ -250,11 +305,3 @@ def test_without_the_extension_an_explicit_choice_raises():
     assert result.returncode == 1
     assert "ImportError: backend 'cython' is not available: kernels are blocked" in result.stderr
     assert "The above exception was the direct cause" in result.stderr
-
-
-def test_info_command():
-    result = python(
-        "import runpy, sys; sys.argv = ['fastrnn', 'info']; runpy.run_module('fastrnn', run_name='__main__')"
-    )
-    assert result.returncode == 0, result.stderr
-    assert f"backend             {fastrnn.available_backends()[0]}" in result.stdout
