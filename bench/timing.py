@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from .runners.base import Task
 
 SAMPLE_SECONDS = 5e-3
-SETTLE_SECONDS = 0.04
-"""Idle time before each sample of a process with several threads. The worker threads of OpenMP, OpenBLAS and ONNX
-Runtime go on spinning for some ten milliseconds after their library's last call; without this pause they would take
-the next runner's CPU."""
-
+SETTLE_SECONDS = 0.5
+"""Longest wait for the worker threads of other libraries to stop spinning, in a process with several threads. After
+their last call OpenBLAS spins for about 110 ms, ONNX Runtime for 50 ms, OpenMP for 5 ms: without the wait they would
+take the next runner's CPU."""
 SLOW_SECONDS = 0.05
 """A call that lasts longer is not repeated to warm the caches before a sample: their refill is lost in it."""
 
@@ -31,7 +30,7 @@ class Schedule:
     seconds : float
         Rounds go on until this time is spent, up to four times ``rounds``.
     settle : float
-        Idle seconds before each sample.
+        Wait before each sample until this process is idle, at most so many seconds.
     sample : float
         Seconds that one sample lasts at least.
     """
@@ -65,6 +64,17 @@ def _sample(task: Task, repeats: int) -> float:
             gc.enable()
 
 
+def settle(longest: float, interval: float = 0.02) -> bool:
+    """Sleep until no thread of this process is busy, at most ``longest`` seconds; return whether that was so."""
+    end = time.perf_counter() + longest
+    while time.perf_counter() < end:
+        busy = time.process_time()
+        time.sleep(interval)
+        if time.process_time() - busy < interval / 4:
+            return True
+    return False
+
+
 def calibrate(task: Task, least: float) -> int:
     """Warm the task up and return how many calls last ``least`` seconds."""
     repeats = 1
@@ -83,6 +93,7 @@ def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
     """
     repeats, slow = {}, {}
     for name, task in tasks.items():
+        settle(schedule.settle)
         start = time.perf_counter()
         repeats[name] = calibrate(task, schedule.sample)
         slow[name] = repeats[name] == 1 and time.perf_counter() - start > SLOW_SECONDS
@@ -94,11 +105,10 @@ def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
         for name, task in tasks.items():
             if task.max_rounds is not None and k >= task.max_rounds:
                 continue
-            if schedule.settle:
-                time.sleep(schedule.settle)
+            settle(schedule.settle)
             with task.scope():
                 if not slow[name]:
-                    _sample(task, 1 + repeats[name] // 4)
+                    _sample(task, repeats[name])  # wakes the threads, warms the caches
                 seconds[name].append(_sample(task, repeats[name]))
     return {name: Samples(seconds[name], repeats[name]) for name in tasks}
 

@@ -9,6 +9,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,21 @@ def test_a_sample_lasts_as_long_as_asked_for() -> None:
     assert repeats > 1
     found = timing.race({"sum": task}, timing.Schedule(rounds=2, seconds=0.0, sample=2e-3))["sum"]
     assert max(found.seconds) * found.repeats > 1e-3
+
+
+def test_settling_waits_for_a_busy_thread() -> None:
+    end = time.perf_counter() + 0.2
+
+    def spin() -> None:
+        while time.perf_counter() < end:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    assert timing.settle(5.0)
+    assert time.perf_counter() >= end - 0.02
+    thread.join()
+    assert not timing.settle(0.0)
 
 
 class Liar(runners.Runner):
