@@ -16,15 +16,17 @@ def _offered(kind: str, names: tuple[str, ...]) -> list[str | None]:
     choose, chosen = (getattr(fastrnn, f"{verb}_{kind}", None) for verb in ("set", "get"))
     if choose is None or chosen is None:
         return [None]
-    before, offered = chosen(), []
+    before = chosen()
+    offered: list[str | None] = []
     for name in names:
         try:
             choose(name)
         except (ImportError, ValueError, RuntimeError):
             continue
         offered.append(name)
-    choose(before)
-    return list(offered) or [None]
+    if offered:
+        choose(before)
+    return offered or [None]
 
 
 def _chosen(kind: str, name: str | None) -> Iterator[str | None]:
