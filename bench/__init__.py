@@ -44,6 +44,7 @@ A record of grid and step::
                           "repeats",                               # calls per sample
                           "gflops", "error"}},                     # largest scaled difference from the reference
      "failed": {runner: reason},           # disagreed or raised: not timed
+     "others_cpus": CPUs that other processes kept busy meanwhile, on average, or null,
      "ours": runner or null, "ratios": {other runner: ratio},
      "best_peer": runner or null, "ratio": float or null,
      "fma_peak": GFLOP/s of one core or null, "share": of the peak of all threads or null}

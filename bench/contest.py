@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from .agreement import check, reference
-from .machine import fma_peak
+from .machine import busy_seconds, fma_peak
 from .problem import Problem
 from .runners import PEERS
 from .runners.base import Task
@@ -43,6 +44,16 @@ def _prepare(
         return task, check(task, expected)
     except Exception as error:  # a peer may raise anything; it is named in the record and the others go on
         return f"{type(error).__name__}: {error}"
+
+
+def watched_race(tasks: Mapping[str, Task], schedule: Schedule) -> tuple[dict[str, Samples], float | None]:
+    """`race`, and how many CPUs other processes kept busy meanwhile on average; None if the system does not tell."""
+    started, own, machine = time.perf_counter(), time.process_time(), busy_seconds()
+    samples = race(tasks, schedule)
+    own, seconds, after = time.process_time() - own, time.perf_counter() - started, busy_seconds()
+    if machine is None or after is None:
+        return samples, None
+    return samples, max(0.0, after - machine - own) / seconds
 
 
 def summary(samples: Samples, flops: float, error: float) -> dict[str, Any]:
@@ -85,7 +96,7 @@ def contest(
     expected = reference(problem, mode)
     tasks, errors, failed = agreeing(able, mode, threads, dict.fromkeys(able, expected))
     before = fma_peak()
-    samples = race(tasks, schedule)
+    samples, others = watched_race(tasks, schedule)
     after = fma_peak()
     flops = problem.flops(mode)
     record: dict[str, Any] = {
@@ -95,6 +106,7 @@ def contest(
         "flops": flops,
         "runners": {name: summary(samples[name], flops, errors[name]) for name in tasks},
         "failed": failed,
+        "others_cpus": others,
         **compare(samples, first_of_ours(tasks, runners)),
         "fma_peak": None if before is None or after is None else max(before, after),
     }

@@ -75,6 +75,15 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
+def busy_seconds() -> float | None:
+    """CPU seconds that the machine has spent on anything (what a hypervisor took included), or None if not told."""
+    fields = _read("/proc/stat").partition("\n")[0].split()[1:]
+    if len(fields) < 8:
+        return None
+    user, nice, system, _idle, _waiting, *rest = map(int, fields[:8])
+    return float((user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK"))
+
+
 def fma_peak() -> float | None:
     """GFLOP/s of float32 fused multiply-adds on one core, or None without the compiled backend."""
     try:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .agreement import reference
-from .contest import agreeing, compare, first_of_ours, summary
+from .contest import agreeing, compare, first_of_ours, summary, watched_race
 from .problem import Problem, Shape, make_problem
 from .settings import Settings
-from .timing import pairwise_ratio, race
+from .timing import pairwise_ratio
 
 SHAPES = (Shape(32, 100, 128, 128), Shape(64, 50, 256, 256))
 TINY = (Shape(4, 6, 8, 24),)
@@ -34,7 +34,7 @@ def _record(
     candidates = {f"{name} {kind}": (runners[name], problems[kind]) for name in runners for kind in problems}
     expected = {f"{name} {kind}": truth[kind] for name in runners for kind in problems}
     tasks, errors, failed = agreeing(candidates, mode, settings.threads, expected)
-    samples = race(tasks, settings.schedule())
+    samples, others = watched_race(tasks, settings.schedule())
     ragged = {name: samples[f"{name} ragged"] for name in runners if f"{name} ragged" in samples}
     over = {
         name: pairwise_ratio(ragged[name].seconds, samples[f"{name} padded"].seconds)
@@ -49,6 +49,7 @@ def _record(
         "flops": problem.flops(mode),
         "runners": {label: summary(samples[label], candidates[label][1].flops(mode), errors[label]) for label in tasks},
         "failed": failed,
+        "others_cpus": others,
         **compare(ragged, first_of_ours(ragged, runners)),
         "ragged_over_padded": over,
     }

@@ -9,6 +9,8 @@ from .problem import Shape
 
 Run = dict[str, Any]
 
+DISTURBANCE = 0.05
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table.
@@ -82,6 +84,17 @@ def _failures(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _disturbed(run: Run) -> str:
+    """Records during which other processes took more than a twentieth of a CPU."""
+    lines = [
+        f"- **Disturbed**: {record['cell']} {_shape(record)} {record['mode']}: "
+        f"other processes used {record['others_cpus']:.2f} CPUs meanwhile"
+        for record in run["records"]
+        if (record["others_cpus"] or 0) > DISTURBANCE
+    ]
+    return "\n".join(lines)
+
+
 def _losses(run: Run) -> str:
     lost = [record for record in run["records"] if record["ratio"] is not None and record["ratio"] < 1]
     if not lost:
@@ -108,6 +121,7 @@ def _grid(run: Run) -> Iterable[str]:
         yield table(["cell", "shape", *names, "ratio", "best peer", "share of peak"], rows)
     yield _losses(run)
     yield _failures(run)
+    yield _disturbed(run)
 
 
 def _step(run: Run) -> Iterable[str]:
@@ -119,6 +133,7 @@ def _step(run: Run) -> Iterable[str]:
     yield "One step of one row, microseconds"
     yield table(["cell", "shape", *names, "best peer over ours"], rows)
     yield _failures(run)
+    yield _disturbed(run)
 
 
 def _ragged(run: Run) -> Iterable[str]:
@@ -131,6 +146,7 @@ def _ragged(run: Run) -> Iterable[str]:
     yield "Time of lengths uniform in 1..T over the padded batch's"
     yield table(["cell", "shape", "mode", *names, "best peer's packed over ours"], rows)
     yield _failures(run)
+    yield _disturbed(run)
 
 
 def _memory(run: Run) -> Iterable[str]:

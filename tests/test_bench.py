@@ -114,6 +114,18 @@ def test_settling_waits_for_a_busy_thread() -> None:
     assert not timing.settle(0.0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/stat")
+def test_the_work_of_other_processes_is_seen() -> None:
+    task = runners.Task(lambda: time.sleep(0.01), lambda result: {})
+    command = [sys.executable, "-c", "import time; end = time.time() + 30\nwhile time.time() < end: pass"]
+    with subprocess.Popen(command) as busy:
+        try:
+            _, others = contest.watched_race({"sleep": task}, timing.Schedule(rounds=20, seconds=0.0))
+        finally:
+            busy.kill()
+    assert others > 0.2
+
+
 class Liar(runners.Runner):
     """Agrees in everything but one element of y."""
 
@@ -213,6 +225,8 @@ def test_losing_cells_and_missing_runners_stay_in_the_report(tmp_path: Path) -> 
     assert "Missing: torch** (ImportError: no torch today)" in (out / "results.md").read_text()
 
     record = found["sections"]["grid"][0]["records"][0]
+    record["others_cpus"] = 0.5
+    assert "Disturbed**: gru N1 T10 D16 H16 forward: other processes used 0.50 CPUs" in report.markdown(found)
     record.update(ratio=0.25, best_peer="torch")
     assert "gru N1 T10 D16 H16 forward: 0.25 of torch" in report.markdown(found)
 
