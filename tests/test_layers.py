@@ -299,6 +299,14 @@ def test_first_weights(name):
     assert not np.any(layer.params.get("b_rec", 0.0))
 
 
+@pytest.mark.parametrize("order", ["<", ">", "="])
+@pytest.mark.parametrize("name", ALL)
+def test_parameters_are_in_native_byte_order(name, order, dtype):
+    layer = (RECURRENT | STACKS | EMBEDDED)[name](dtype=np.dtype(dtype).newbyteorder(order))
+    assert layer.dtype == np.dtype(dtype)
+    assert layer.dtype.isnative
+
+
 # What a layer refuses; after each error it is as before.
 
 
