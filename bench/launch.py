@@ -45,15 +45,19 @@ def measure(section: str, settings: Settings) -> Iterator[dict[str, Any]]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
     ) as worker:
-        assert worker.stdin is not None and worker.stdout is not None
-        with worker.stdin as pipe:
-            json.dump({"section": section, "settings": settings.to_dict()}, pipe)
-        first = worker.stdout.readline()
-        if first:
-            run = {"threads": settings.threads, "settings": settings.to_dict(), **json.loads(first), "records": []}
-            yield run
-            for line in worker.stdout:
-                run["records"].append(json.loads(line))
+        try:
+            assert worker.stdin is not None and worker.stdout is not None
+            with worker.stdin as pipe:
+                json.dump({"section": section, "settings": settings.to_dict()}, pipe)
+            first = worker.stdout.readline()
+            if first:
+                run = {"threads": settings.threads, "settings": settings.to_dict(), **json.loads(first), "records": []}
                 yield run
+                for line in worker.stdout:
+                    run["records"].append(json.loads(line))
+                    yield run
+        except BaseException:  # interrupted: the worker must not go on measuring
+            worker.kill()
+            raise
     if worker.returncode:
         raise RuntimeError(f"the worker of section {section!r} with {settings.threads} threads failed")

@@ -256,6 +256,19 @@ def test_a_quick_run_of_all_runners(tmp_path: Path) -> None:
         assert f"Missing: {name}** ({reason})" in text
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_terminated_run_takes_its_worker_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--threads", "1", "--runners", "fastrnn-numpy", "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "grid, 1 thread" in run.stderr.readline()
+        (worker,) = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        run.terminate()
+        run.wait(timeout=30)
+    assert run.returncode != 0
+    assert not Path(f"/proc/{worker}").exists()
+
+
 def test_sections_merge_into_one_file(tmp_path: Path) -> None:
     ours = ("--quick", "--runners", "fastrnn-numpy", "--threads", "1", "--out", str(tmp_path))
     for section in ("step", "ragged", "import", *(["memory"] if sys.platform == "linux" else [])):
