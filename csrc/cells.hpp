@@ -31,8 +31,8 @@ template <class T> FASTRNN_INLINE void save_da(const Backward<T>& s, long row, l
 
 // dh of this step: what comes through the product, from the layer above, and past the product
 template <class T> FASTRNN_INLINE Vec<T> total_dh(const Backward<T>& s, Vec<T> acc, long at, int n) {
-  if (s.dy) acc += load<T>(s.dy + at, n);
   if (s.read_carry) acc += load<T>(s.dh + at, n);
+  if (s.dy) acc += load<T>(s.dy + at, n);
   return acc;
 }
 
@@ -70,11 +70,10 @@ struct Lstm {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, long row, long u, int n) {
     long at = row * s.H + u;
-    Vec<T> i = sigmoid<T>(acc[0] + pre(s, row, u, 0));
-    Vec<T> f = sigmoid<T>(acc[1] + pre(s, row, u, 1));
-    Vec<T> g = tanh<T>(acc[2] + pre(s, row, u, 2));
-    Vec<T> o = sigmoid<T>(acc[3] + pre(s, row, u, 3));
-    Vec<T> ig = i * g;
+    Vec<T> a[4] = {acc[0] + pre(s, row, u, 0), acc[1] + pre(s, row, u, 1), acc[3] + pre(s, row, u, 3),
+                   acc[2] + pre(s, row, u, 2)};
+    activate<T, 3, 1>(a);
+    Vec<T> i = a[0], f = a[1], o = a[2], g = a[3], ig = i * g;
     Vec<T> c = f * load<T>(s.c_prev + at, n) + ig;
     store<T>(s.c + at, c, n);
     store<T>(s.h + at, o * tanh<T>(c), n);
@@ -106,8 +105,9 @@ struct Gru {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, long row, long u, int n) {
     long at = row * s.H + u;
-    Vec<T> r = sigmoid<T>(acc[0] + pre(s, row, u, 0));
-    Vec<T> z = sigmoid<T>(acc[1] + pre(s, row, u, 1));
+    Vec<T> a[2] = {acc[0] + pre(s, row, u, 0), acc[1] + pre(s, row, u, 1)};
+    activate<T, 2, 0>(a);
+    Vec<T> r = a[0], z = a[1];
     Vec<T> m = acc[2] + pre(s, row, u, 2);
     Vec<T> candidate = tanh<T>(r * m + pre(s, row, u, 3));
     store<T>(s.h + at, z * (load<T>(s.h_prev + at, n) - candidate) + candidate, n);
@@ -139,8 +139,9 @@ struct GruBeforeGates {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, long row, long u, int n) {
     long at = row * s.H + u;
-    Vec<T> r = sigmoid<T>(acc[0] + pre(s, row, u, 0));
-    Vec<T> z = sigmoid<T>(acc[1] + pre(s, row, u, 1));
+    Vec<T> a[2] = {acc[0] + pre(s, row, u, 0), acc[1] + pre(s, row, u, 1)};
+    activate<T, 2, 0>(a);
+    Vec<T> r = a[0], z = a[1];
     store<T>(s.rh + at, r * load<T>(s.h_prev + at, n), n);
     save(s, row, u, n, 0, r);
     save(s, row, u, n, 1, z);

@@ -13,6 +13,8 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
+from time import perf_counter
+
 import numpy as np
 
 cnp.import_array()
@@ -63,6 +65,15 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T* out
         long ld
         bint add
+    cdef cppclass Outer[T]:
+        long R, columns
+        const T* b
+        long ldb
+        const T* a[2]
+        long M[2]
+        T* out[2]
+        long ld
+        T* sums
     cdef cppclass Kernels[T]:
         long lanes
         long (*panel_units)(long) noexcept nogil
@@ -71,7 +82,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         void (*forward)(int, const Forward[T]*, long, long, long, long) noexcept nogil
         void (*backward)(int, const Backward[T]*, long, long, long, long) noexcept nogil
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
-        void (*outer)(const T*, long, const T*, long, long, long, T*, long, T*, long, long, T*) noexcept nogil
+        void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
         long (*outer_scratch)() noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil
         void (*tanh)(const T*, T*, long) noexcept nogil
@@ -89,13 +100,17 @@ cdef extern from "scan.hpp" namespace "fastrnn" nogil:
         bint reset
     cdef struct Segment:
         int gate, block, gates
+    cdef struct Gradient:
+        int block, blocks, W, U
+        bint reset
     cdef struct Cell:
         const char* name
         int gates, blocks, saved
         bint carry, gates_in_inference
-        int b_rec, phases, segments
+        int b_rec, phases, segments, gradients
         Phase phase[2]
         Segment segment[2]
+        Gradient gradient[3]
     const Cell* cell_table(int* count)
     cdef cppclass Scan[T]:
         const Cell* cell
@@ -195,11 +210,16 @@ def has_openmp():
     return built_with_openmp()
 
 
-def fma_loop(long iterations):
-    """Run fused multiply-adds on registers; return the number of floating-point operations."""
-    with nogil:
-        iterations = _isa.fma_loop(iterations)
-    return iterations
+def fma_peak():
+    """Float32 GFLOP/s of fused multiply-adds that touch no memory, on one core, in the instruction set in use."""
+    cdef long n = 200_000, operations
+    best = 0.0
+    for _ in range(10):
+        begin = perf_counter()
+        with nogil:
+            operations = _isa.fma_loop(n)
+        best = max(best, operations / (perf_counter() - begin) / 1e9)
+    return best
 
 
 def cells():
@@ -444,50 +464,48 @@ cdef void pack_backward(Scan[floating]* s, int thread, int threads) noexcept nog
                split(s.H, unit, thread, threads), split(s.H, unit, thread + 1, threads))
 
 
-cdef void weight_gradient(
-    Scan[floating]* s, const floating* left, long M, const floating* da, long columns, long rows,
-    floating* out, floating* sums, int thread, int threads,
-) noexcept nogil:
-    """out (M, columns) += left' da, sums += column sums of da, over rows; a thread's share of the columns."""
-    cdef const Kernels[floating]* k = s.kernels
-    cdef long ld = s.cell.blocks * s.H, unit = k.panel_units(1)
-    cdef bint packed = not s.blas
-    if s.blas and M > 0:
-        gemm(True, False, M, columns, rows, left, M, da, ld, True, out, s.cell.gates * s.H)
-    if packed or sums != NULL:
-        k.outer(left, M, da, ld, rows, M if packed else 0, out, s.cell.gates * s.H, sums,
-                split(columns, unit, thread, threads), split(columns, unit, thread + 1, threads),
-                s.outer + thread * k.outer_scratch())
-
-
-cdef void gradients(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
-    """dx, dW, dU, db and db_rec from the da of steps t0..t1."""
-    cdef const Cell* cell = s.cell
-    cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
-    cdef long H = s.H, D = s.D, ld = cell.blocks * H
+cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
+    """dx of n packed rows from row low on; a thread's share of the rows."""
+    cdef long H = s.H, ld = s.cell.blocks * H
     cdef Product[floating] product
     cdef Segment segment
-    cdef Phase phase
     cdef int p
-    for p in range(cell.segments):
-        segment = cell.segment[p]
-        if s.dx != NULL and s.blas:
-            gemm(False, True, n, D, segment.gates * H, s.pre + segment.block * H, ld, s.W + segment.gate * H,
-                 cell.gates * H, p > 0, s.dx + low * D, D)
-        elif s.dx != NULL:
-            product.K, product.columns = segment.gates * H, D
+    for p in range(s.cell.segments):
+        segment = s.cell.segment[p]
+        if s.blas:
+            gemm(False, True, n, s.D, segment.gates * H, s.pre + segment.block * H, ld, s.W + segment.gate * H,
+                 s.cell.gates * H, p > 0, s.dx + low * s.D, s.D)
+        else:
+            product.K, product.columns = segment.gates * H, s.D
             product.a, product.row_stride, product.k_stride = s.pre + segment.block * H, ld, 1
             product.panels, product.bias = s.packed_W[p], <const floating*>NULL
-            product.out, product.ld, product.add = s.dx + low * D, D, p > 0
-            s.kernels.product(&product, n * thread // threads, n * (thread + 1) // threads, 0, D)
-        weight_gradient(s, s.x + low * D, D, s.pre + segment.block * H, segment.gates * H, n,
-                        s.dW + segment.gate * H, s.db + segment.gate * H, thread, threads)
-    for p in range(cell.phases):
-        phase = cell.phase[p]
-        weight_gradient(s, s.rh if phase.reset else s.h_prev, H, s.pre + phase.gate * H, phase.gates * H, n,
-                        s.dU + phase.gate * H, NULL, thread, threads)
-    if cell.b_rec >= 0:
-        weight_gradient(s, NULL, 0, s.pre + cell.b_rec * H, H, n, NULL, s.db_rec, thread, threads)
+            product.out, product.ld, product.add = s.dx + low * s.D, s.D, p > 0
+            s.kernels.product(&product, n * thread // threads, n * (thread + 1) // threads, 0, s.D)
+
+
+cdef void weight_gradients(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
+    """dW, dU, db and db_rec of n packed rows from row low on; a thread's share of the columns."""
+    cdef const Kernels[floating]* k = s.kernels
+    cdef long H = s.H, ld = s.cell.gates * H, unit = k.panel_units(1), columns
+    cdef Outer[floating] outer
+    cdef Gradient gradient
+    cdef int p, side
+    for p in range(s.cell.gradients):
+        gradient = s.cell.gradient[p]
+        columns = gradient.blocks * H
+        outer.R, outer.columns, outer.b, outer.ldb = n, columns, s.pre + gradient.block * H, s.cell.blocks * H
+        outer.M[0] = s.D if gradient.W >= 0 else 0
+        outer.M[1] = H if gradient.U >= 0 else 0
+        outer.a[0], outer.a[1] = s.x + low * s.D, s.rh if gradient.reset else s.h_prev
+        outer.out[0], outer.out[1], outer.ld = s.dW + gradient.W * H, s.dU + gradient.U * H, ld
+        outer.sums = s.db + gradient.W * H if gradient.W >= 0 else s.db_rec
+        if s.blas:
+            for side in range(2):
+                gemm(True, False, outer.M[side], columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb,
+                     True, outer.out[side], ld)
+                outer.M[side] = 0
+        k.outer(&outer, split(columns, unit, thread, threads), split(columns, unit, thread + 1, threads),
+                s.outer + thread * k.outer_scratch())
 
 
 cdef void backward_product(
@@ -520,7 +538,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef const Cell* cell = s.cell
     cdef long H = s.H, ld = cell.blocks * H, saved = cell.saved * H
-    cdef long t, t0, t1 = s.steps, low, row0, row1, going_on
+    cdef long t, t0, t1 = s.steps, low, rows, row0, row1, going_on
     cdef long my_row0 = 0, my_row1 = s.N
     cdef long copy0 = row_split(s, thread, threads), copy1 = row_split(s, thread + 1, threads)
     cdef Backward[floating] step
@@ -564,7 +582,10 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
             memcpy(s.h_prev + (s.start[t] - low + row0) * H, step.h_prev + row0 * H,
                    (row1 - row0) * H * sizeof(floating))
         barrier.wait(threads)
-        gradients(s, t0, t1, thread, threads)
+        rows = last_row(s, t0, t1) - low
+        if s.dx != NULL:
+            input_gradient(s, low, rows, thread, threads)
+        weight_gradients(s, low, rows, thread, threads)
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, s.pre + (s.start[t0] - low + row0) * ld, (row1 - row0) * ld * sizeof(floating))
@@ -675,7 +696,7 @@ def backward(cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc,
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
     if x.dtype == np.float32:
         backward_of[float](<float*>NULL, cell.name, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx,
-                    dW, dU, db, db_rec)
+                           dW, dU, db, db_rec)
     else:
         backward_of[double](<double*>NULL, cell.name, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx,
-                    dW, dU, db, db_rec)
+                            dW, dU, db, db_rec)

@@ -80,9 +80,10 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
 // first..last of a packed matrix with `grouped` vectors per unit vector (gate blocks), `shared` unit vectors a panel.
 //
 // The vectors of unit vector u, gate g and row r stand at tile[((panel*rows + r)*stride + (u in the panel)*G + g].
-template <class T, class Body>
+// `before` is called before a tile's product: before(row, rows, vector, vectors).
+template <class T, class Before, class Body>
 FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
-                              long units, long row0, long row1, long first, long last, Body body) {
+                              long units, long row0, long row1, long first, long last, Before before, Body body) {
   alignas(64) Vec<T> tile[MAX_TILE];
   if (K == 0)
     for (Vec<T>& v : tile) v = Vec<T>{};
@@ -100,6 +101,7 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
     long tiles = (row1 - row0 + most - 1) / most;
     for (long t = 0, row = row0; t < tiles; ++t) {
       int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
+      before(row, rows, u, count * inside);
       if (K > 0) {
         Multiply<T> kernel;
         switch (NV) {

@@ -27,6 +27,13 @@ struct Segment {
   int gate, block, gates;
 };
 
+// What blocks block..block+blocks of da are the gradient's right side for: W's and b's gate blocks from W, and U's from
+// U, with h or r*h on the left; -1 for none. Where W is -1 their column sums are the gradient of b_rec.
+struct Gradient {
+  int block, blocks, W, U;
+  bool reset;
+};
+
 // One cell. pre and da have `blocks` blocks of H columns, gates has `saved`. The backward step runs the phases'
 // epilogues last to first; the product with the transposed U of a phase precedes the epilogue that needs it: at the
 // next (earlier) step for h, in the same step for r*h.
@@ -36,19 +43,22 @@ struct Cell {
   bool carry;    // part of dh reaches the step before without a product
   bool gates_in_inference;  // the second phase reads what the first one saved
   int b_rec;     // block of pre that starts from b_rec, or -1
-  int phases, segments;
+  int phases, segments, gradients;
   Phase phase[2];
   Segment segment[2];
+  Gradient gradient[3];
 };
 
 inline const Cell* cell_table(int* count) {
   static const Cell cells[] = {
-      {"rnn_tanh", 1, 1, 0, false, false, -1, 1, 1, {{RNN_TANH, 0, 1, false}}, {{0, 0, 1}}},
-      {"rnn_relu", 1, 1, 0, false, false, -1, 1, 1, {{RNN_RELU, 0, 1, false}}, {{0, 0, 1}}},
-      {"lstm", 4, 4, 4, false, false, -1, 1, 1, {{LSTM, 0, 4, false}}, {{0, 0, 4}}},
-      {"gru", 3, 4, 4, true, false, 2, 1, 2, {{GRU, 0, 3, false}}, {{0, 0, 2}, {2, 3, 1}}},
-      {"gru_before", 3, 3, 3, true, true, -1, 2, 1,
-       {{GRU_BEFORE_GATES, 0, 2, false}, {GRU_BEFORE_OUTPUT, 2, 1, true}}, {{0, 0, 3}}},
+      {"rnn_tanh", 1, 1, 0, false, false, -1, 1, 1, 1, {{RNN_TANH, 0, 1, false}}, {{0, 0, 1}}, {{0, 1, 0, 0, false}}},
+      {"rnn_relu", 1, 1, 0, false, false, -1, 1, 1, 1, {{RNN_RELU, 0, 1, false}}, {{0, 0, 1}}, {{0, 1, 0, 0, false}}},
+      {"lstm", 4, 4, 4, false, false, -1, 1, 1, 1, {{LSTM, 0, 4, false}}, {{0, 0, 4}}, {{0, 4, 0, 0, false}}},
+      {"gru", 3, 4, 4, true, false, 2, 1, 2, 3, {{GRU, 0, 3, false}}, {{0, 0, 2}, {2, 3, 1}},
+       {{0, 2, 0, 0, false}, {2, 1, -1, 2, false}, {3, 1, 2, -1, false}}},
+      {"gru_before", 3, 3, 3, true, true, -1, 2, 1, 2,
+       {{GRU_BEFORE_GATES, 0, 2, false}, {GRU_BEFORE_OUTPUT, 2, 1, true}}, {{0, 0, 3}},
+       {{0, 2, 0, 0, false}, {2, 1, 2, 2, true}}},
   };
   *count = int(sizeof cells / sizeof cells[0]);
   return cells;

@@ -53,7 +53,8 @@ template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
+               vectors<T>(unit1), [](long, int, long, int) {},
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
                  const int n = int(smaller(V, s.H - u * V));
                  if (n == V) {
 #pragma GCC unroll 1
@@ -69,7 +70,8 @@ template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
+               vectors<T>(unit1), [](long, int, long, int) {},
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
                  const int n = int(smaller(V, s.H - u * V));
                  if (n == V) {
 #pragma GCC unroll 1
@@ -106,11 +108,20 @@ void backward(int epilogue, const Backward<T>* s, long row0, long row1, long uni
   }
 }
 
+// Rows of out that the tile at hand will add to: fetched while the product runs.
+template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long row, int rows, long u, int vectors) {
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + (row + r) * p->ld + (u + v) * width<T>, 1);
+}
+
 template <class T>
 void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
   constexpr int V = width<T>;
   for_tiles<T>(p->a, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns), row0,
                row1, column0 / V, vectors<T>(column1),
+               [&](long row, int rows, long u, int n) {
+                 if (p->add) prefetch_tile(p, row, rows, u, n);
+               },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
                  const int n = int(smaller(V, p->columns - u * V));
                  Vec<T> bias = p->bias ? load<T>(p->bias + u * V, n) : Vec<T>{};
@@ -123,31 +134,49 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
                });
 }
 
-// Rows of b that are packed at a time: with 64 columns of float, 96 KB, which a core's L2 keeps while a passes by.
-constexpr long OUTER_ROWS = 384;
+// Rows of b that are packed at a time: with 64 columns of float, 64 KB, which a core's L2 keeps while a passes by.
+constexpr long OUTER_ROWS = 256;
 
 template <class T> long outer_scratch() { return OUTER_ROWS * MAX_VECTORS * width<T>; }
 
-template <class T>
-void outer(const T* a, long lda, const T* b, long ldb, long R, long M, T* out, long ld, T* sums, long column0,
-           long column1, T* scratch) {
-  constexpr long panel = MAX_VECTORS * width<T>;
+// Pack rows of b, NV vectors wide, and add them up.
+template <class T, int NV>
+void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed) {
+  constexpr int V = width<T>;
+  Vec<T> sum[NV];
+  for (int v = 0; v < NV; ++v) sum[v] = sums ? load<T>(sums + v * V, v == NV - 1 ? last : V) : Vec<T>{};
+  for (long k = 0; k < rows; ++k)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      Vec<T> x = load<T>(b + k * ldb + v * V, v == NV - 1 ? last : V);
+      store<T>(packed + (k * NV + v) * V, x);
+      sum[v] += x;
+    }
+  if (sums)
+    for (int v = 0; v < NV; ++v) store<T>(sums + v * V, sum[v], v == NV - 1 ? last : V);
+}
+
+template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
+  constexpr long V = width<T>, panel = MAX_VECTORS * V;
   for (long column = column0; column < column1; column += panel) {
-    const long columns = smaller(panel, column1 - column);
-    for (long k0 = 0; k0 < R; k0 += OUTER_ROWS) {
-      const long K = smaller(OUTER_ROWS, R - k0);
-      pack<T>(scratch, b + k0 * ldb + column, K, columns, 1, ldb, 1, 0, 0, columns);
-      if (sums) {
-        const long padded = vectors<T>(columns) * width<T>;
-        for (long c = 0; c < columns; c += width<T>) {
-          const int n = int(smaller(width<T>, columns - c));
-          Vec<T> sum = load<T>(sums + column + c, n);
-          for (long k = 0; k < K; ++k) sum += load<T>(scratch + k * padded + c);
-          store<T>(sums + column + c, sum, n);
-        }
+    const long columns = smaller(panel, column1 - column), NV = vectors<T>(columns);
+    const int last = int(columns - (NV - 1) * V);
+    T* sums = o->sums ? o->sums + column : nullptr;
+    for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
+      const long K = smaller(OUTER_ROWS, o->R - k0);
+      const T* b = o->b + k0 * o->ldb + column;
+      switch (NV) {
+        case 4: pack_and_sum<T, 4>(b, o->ldb, K, last, sums, scratch); break;
+        case 3: pack_and_sum<T, 3>(b, o->ldb, K, last, sums, scratch); break;
+        case 2: pack_and_sum<T, 2>(b, o->ldb, K, last, sums, scratch); break;
+        default: pack_and_sum<T, 1>(b, o->ldb, K, last, sums, scratch);
       }
-      Product<T> tile{K, columns, a + k0 * lda, 1, lda, scratch, nullptr, out + column, ld, true};
-      product<T>(&tile, 0, M, 0, columns);
+      for (int side = 0; side < 2; ++side) {
+        if (o->M[side] == 0) continue;
+        Product<T> p{K, columns, o->a[side] + k0 * o->M[side], 1, o->M[side], scratch, nullptr,
+                     o->out[side] + column, o->ld, true};
+        product<T>(&p, 0, o->M[side], 0, columns);
+      }
     }
   }
 }

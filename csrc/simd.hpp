@@ -61,6 +61,18 @@ template <class T> struct Product {
   bool add;
 };
 
+// out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, and sums (columns,) += column sums of b.
+template <class T> struct Outer {
+  long R, columns;
+  const T* b;      // (R, columns), ld ldb
+  long ldb;
+  const T* a[2];   // (R, M[i]), ld M[i]
+  long M[2];       // 0: no such side
+  T* out[2];
+  long ld;
+  T* sums;         // or null
+};
+
 template <class T> struct Kernels {
   long lanes;
   // Units (columns when G = 1) that share a panel; splits between threads fall on multiples of it.
@@ -75,10 +87,8 @@ template <class T> struct Kernels {
   void (*forward)(int epilogue, const Forward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*backward)(int epilogue, const Backward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*product)(const Product<T>* product, long row0, long row1, long column0, long column1);
-  // out (M, columns) += a' b and sums (columns,) += column sums of b, for a (R, M) and b (R, columns); sums may be null.
-  // scratch: outer_scratch() elements, 64-byte aligned.
-  void (*outer)(const T* a, long lda, const T* b, long ldb, long R, long M, T* out, long ld, T* sums, long column0,
-                long column1, T* scratch);
+  // Columns column0..column1 of a weight gradient; scratch: outer_scratch() elements, 64-byte aligned.
+  void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
   long (*outer_scratch)();
   // y[k] = sigmoid(x[k]), y[k] = tanh(x[k])
   void (*sigmoid)(const T* x, T* y, long n);

@@ -28,6 +28,9 @@
 
 #define FASTRNN_INLINE inline __attribute__((always_inline))
 
+// One operation on each of several registers: see activate().
+#define FASTRNN_EACH(first, last) _Pragma("GCC unroll 8") for (int k = first; k < last; ++k)
+
 namespace {
 
 template <class T> struct Lanes;
@@ -36,14 +39,13 @@ template <> struct Lanes<float> {
   typedef float type __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
   typedef int32_t bits __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
   static constexpr int mantissa = 23;
-  static constexpr int32_t exponent_bias = 127;
   static constexpr int32_t sign = INT32_MIN;
   static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  static constexpr float exponent_bias = 127;
   static constexpr float log2_e = 1.44269504088896341f;
   static constexpr float ln2_high = 0.693145751953125f, ln2_low = 1.42860682030941723e-6f;
-  static constexpr int32_t guard_bits = 64;  // sigmoid computes exp(x) * 2^64, to keep subnormal results exact
-  static constexpr float guard = 0x1p64f, unguard = 0x1p-64f;
-  static constexpr float exp_underflow = -105.0f;
+  static constexpr float guard_bits = 64, guard = 0x1p-64f;  // keeps exp(105) finite
+  static constexpr float most_negative = -105, most_positive = 40;  // where sigmoid has reached 0 and 1
   // (exp(r) - 1 - r) / r^2 for |r| <= ln(2)/2, highest power first (minimax, after Moshier's Cephes)
   static constexpr int terms = 6;
   static constexpr float exp_poly[terms] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
@@ -54,14 +56,13 @@ template <> struct Lanes<double> {
   typedef double type __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
   typedef int64_t bits __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
   static constexpr int mantissa = 52;
-  static constexpr int64_t exponent_bias = 1023;
   static constexpr int64_t sign = INT64_MIN;
   static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double exponent_bias = 1023;
   static constexpr double log2_e = 1.44269504088896340736;
   static constexpr double ln2_high = 6.93147180369123816490e-1, ln2_low = 1.90821492927058770002e-10;
-  static constexpr int64_t guard_bits = 512;
-  static constexpr double guard = 0x1p512, unguard = 0x1p-512;
-  static constexpr double exp_underflow = -746.0;
+  static constexpr double guard_bits = 512, guard = 0x1p-512;
+  static constexpr double most_negative = -746, most_positive = 40;
   // Taylor series: its first missing term, r^14/14!, is below 5e-18 for |r| <= ln(2)/2
   static constexpr int terms = 12;
   static constexpr double exp_poly[terms] = {
@@ -94,52 +95,71 @@ template <class T> FASTRNN_INLINE void store(T* p, Vec<T> v, int n = width<T>) {
     std::memcpy(p, &v, n * sizeof(T));
 }
 
-// The parts of exp(x) = (1 + u) * 2^n, |log(1 + u)| <= ln(2)/2, u without cancellation; n as the low bits of shifted.
-template <class T> struct Exp {
-  Vec<T> u;
-  Bits<T> shifted;
-
-  FASTRNN_INLINE explicit Exp(Vec<T> x) {
-    using L = Lanes<T>;
-    Vec<T> t = x * L::log2_e + L::round;
-    shifted = (Bits<T>)t;
-    Vec<T> n = t - L::round;
-    Vec<T> r = x - n * L::ln2_high;
-    r = r - n * L::ln2_low;
-    Vec<T> p = all<T>(L::exp_poly[0]);
-#pragma GCC unroll 16
-    for (int k = 1; k < L::terms; ++k) p = p * r + L::exp_poly[k];
-    u = p * (r * r) + r;
-  }
-
-  // 2^(n + extra); the shift drops the bits of the rounding constant above n
-  FASTRNN_INLINE Vec<T> scale(decltype(Lanes<T>::exponent_bias) extra) const {
-    using L = Lanes<T>;
-    return (Vec<T>)((shifted << L::mantissa) + ((L::exponent_bias + extra) << L::mantissa));
-  }
-};
-
-template <class T> FASTRNN_INLINE Vec<T> minus_abs(Vec<T> x) { return (Vec<T>)((Bits<T>)x | Lanes<T>::sign); }
-
-template <class T> FASTRNN_INLINE Vec<T> at_least(Vec<T> x, T least) { return x < least ? all<T>(least) : x; }
-
-// 1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows
-template <class T> FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
-  using L = Lanes<T>;
-  Exp<T> e(at_least<T>(minus_abs<T>(x), L::exp_underflow));
-  Vec<T> guarded = (e.u + T(1)) * e.scale(L::guard_bits);
-  Vec<T> numerator = x < T(0) ? guarded : all<T>(L::guard);
-  return numerator / (guarded * L::unguard + T(1)) * L::unguard;
+// x where it is at least (at most) the limit, else the limit; NaN passes through.
+template <class T> FASTRNN_INLINE Vec<T> at_least(Vec<T> x, T least) {
+  Vec<T> limit = all<T>(least);
+  return limit > x ? limit : x;
+}
+template <class T> FASTRNN_INLINE Vec<T> at_most(Vec<T> x, T most) {
+  Vec<T> limit = all<T>(most);
+  return limit < x ? limit : x;
 }
 
-// -expm1(-2|x|) / (2 + expm1(-2|x|)) with the sign of x; at -40 it has reached 1 in both types
+// The smaller and the larger of positive numbers: their bits are in the numbers' order.
+template <class T> FASTRNN_INLINE Vec<T> smaller_bits(Vec<T> x, T y) {
+  Bits<T> a = (Bits<T>)x, b = (Bits<T>)all<T>(y);
+  return (Vec<T>)(a < b ? a : b);
+}
+template <class T> FASTRNN_INLINE Vec<T> larger_bits(Vec<T> x, T y) {
+  Bits<T> a = (Bits<T>)x, b = (Bits<T>)all<T>(y);
+  return (Vec<T>)(a > b ? a : b);
+}
+
+// v[0..S) = 1 / (1 + exp(-v)), v[S..S+H) = tanh(v).
+//
+// The functions advance in lockstep: each alone is one long chain of dependent operations, and the processor's window
+// is too short to overlap several of them on its own. With exp(x) = exp(r) 2^n, |r| <= ln(2)/2:
+//   sigmoid  g / (g + g exp(-x)); the guard g keeps exp(-x) finite where the result is subnormal
+//   tanh     m / (m + 2), m = exp(2|x|) - 1 without cancellation, and the sign of x; at 20 both types have reached 1
+template <class T, int S, int H> FASTRNN_INLINE void activate(Vec<T>* v) {
+  using L = Lanes<T>;
+  constexpr int M = S + H;
+  Vec<T> x[M], t[M], r[M], p[M];
+  Bits<T> sign[M];
+  FASTRNN_EACH(0, S) x[k] = -at_most<T>(at_least<T>(v[k], L::most_negative), L::most_positive);
+  FASTRNN_EACH(S, M) sign[k] = (Bits<T>)v[k] & L::sign;
+  FASTRNN_EACH(S, M) x[k] = at_most<T>((Vec<T>)((Bits<T>)v[k] & ~L::sign), T(20)) * T(2);
+  // the low bits of t are n + bias (- guard): shifted into the exponent's place they are 2^n (* guard)
+  constexpr T shift_s = L::round + (L::exponent_bias - L::guard_bits), shift_h = L::round + L::exponent_bias;
+  FASTRNN_EACH(0, M) t[k] = x[k] * L::log2_e + (k < S ? shift_s : shift_h);
+  FASTRNN_EACH(0, M) r[k] = x[k] - (t[k] - (k < S ? shift_s : shift_h)) * L::ln2_high;
+  FASTRNN_EACH(0, M) r[k] = r[k] - (t[k] - (k < S ? shift_s : shift_h)) * L::ln2_low;
+  FASTRNN_EACH(0, M) t[k] = (Vec<T>)((Bits<T>)t[k] << L::mantissa);
+  // p = (exp(r) - 1 - r) / r^2
+  FASTRNN_EACH(0, M) p[k] = r[k] * L::exp_poly[0] + L::exp_poly[1];
+#pragma GCC unroll 16
+  for (int term = 2; term < L::terms; ++term) FASTRNN_EACH(0, M) p[k] = p[k] * r[k] + L::exp_poly[term];
+  FASTRNN_EACH(0, M) p[k] = p[k] * (r[k] * r[k]) + r[k];
+  // the denominator, in x; the smaller of exp(-x)'s and the guard's parts first
+  FASTRNN_EACH(0, S) x[k] = p[k] * t[k] + smaller_bits<T>(t[k], L::guard) + larger_bits<T>(t[k], L::guard);
+  FASTRNN_EACH(S, M) p[k] = p[k] * t[k] + (t[k] - T(1));
+  FASTRNN_EACH(S, M) x[k] = p[k] + T(2);
+  FASTRNN_EACH(0, S) p[k] = all<T>(L::guard);
+  FASTRNN_EACH(0, M) v[k] = p[k] / x[k];
+  // v = (m - m v) / 2 at the solution: below 1 this step shrinks the error that the rounding of m + 2 brought in
+  FASTRNN_EACH(S, M) t[k] = p[k] * T(0.5) - (p[k] * T(0.5)) * v[k];
+  FASTRNN_EACH(S, M) v[k] = p[k] < T(1) ? t[k] : v[k];
+  FASTRNN_EACH(S, M) v[k] = (Vec<T>)((Bits<T>)v[k] | sign[k]);
+}
+
+template <class T> FASTRNN_INLINE Vec<T> sigmoid(Vec<T> x) {
+  activate<T, 1, 0>(&x);
+  return x;
+}
+
 template <class T> FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
-  Exp<T> e(at_least<T>(minus_abs<T>(x) * T(2), T(-40)));
-  Vec<T> two_n = e.scale(0);
-  Vec<T> expm1 = e.u * two_n + (two_n - T(1));
-  Vec<T> magnitude = expm1 / (expm1 + T(2));
-  Bits<T> sign = (Bits<T>)x & Lanes<T>::sign;
-  return (Vec<T>)(((Bits<T>)magnitude & ~Lanes<T>::sign) | sign);
+  activate<T, 0, 1>(&x);
+  return x;
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ def dtype_of(dtype: Any) -> np.dtype:
         found = None
     if found is None or found.name not in FLOATS:
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
-    return found
+    return found.newbyteorder("=")
 
 
 def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:

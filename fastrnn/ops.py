@@ -110,7 +110,7 @@ class Tape:
     c: Array | None
 
 
-def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) -> list[Array | None]:
+def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) -> list[Array]:
     """``state`` as one fresh-or-borrowed (N, H) array per state of the cell; zeros for None."""
     if state is None:
         return [np.zeros((N, H), dtype) for _ in cell.states]
@@ -179,7 +179,7 @@ def rnn_forward(
     else:
         order = _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, N, H, dtype)]
-    h0, c0 = (*initial, None)[:2]
+    h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     packed = order.pack(x)
     R = packed.shape[0]
     y = np.empty((R, H), dtype)
@@ -188,7 +188,7 @@ def rnn_forward(
     module = backend.current()
     module.forward(cell, packed, W, U, b, params.get("b_rec"), h0, c0, order.start, order.rows, y, gates, c, keep)
     final = [order.last(y, h0)]
-    if c is not None:
+    if c is not None and c0 is not None:
         final.append(order.last(c, c0) if keep else c)
     tape = Tape(cell, module, params, order, packed, h0, c0, y, gates, c) if keep else None
     return order.unpack(y), _as_state([order.restore(part) for part in final]), tape
@@ -224,7 +224,7 @@ def rnn_backward(
         outer = (order.T, order.N) if order.time_major else (order.N, order.T)
         dy = order.pack(as_shape("dy", dy, dtype, (*outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
-    dh, dc = (*parts, None)[:2]
+    dh, dc = parts[0], parts[1] if len(parts) > 1 else None
     dx = np.empty_like(tape.x) if input_gradient else None
     tape.module.backward(
         cell,
