@@ -19,10 +19,15 @@ constexpr int MAX_TILE = 32;  // vectors of the largest tile
 // Panels that one row works on at once: a row alone has too few independent chains to fill the pipeline.
 constexpr int row_panels(int NV) { return NV == 4 ? 2 : NV == 3 ? 3 : 1; }
 
+constexpr long LINE = 64;  // bytes of a cache line
+
+// `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger
+// than L2 would else arrive at the pace of memory's latency.
+//
 // tile[(panel*MR + row)*NV + v] = sum over k of a[row*row_stride + k*k_stride] * panels[panel][k][v]
 template <class T, int MR, int NV, int NP>
 void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __restrict panel, long panel_stride,
-              long K, Vec<T>* __restrict tile) {
+              long K, const T* ahead, Vec<T>* __restrict tile) {
   Vec<T> acc[NP][MR][NV];
 #pragma GCC unroll 4
   for (int p = 0; p < NP; ++p)
@@ -35,6 +40,10 @@ void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __
   for (int r = 0; r < MR; ++r) row[r] = a + r * row_stride;
   long at = 0;
   for (long k = 0; k < K; ++k, at += k_stride, panel += NV * width<T>) {
+    if (MR > 1) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += LINE / sizeof(T);
+    }
     Vec<T> b[NP][NV];
 #pragma GCC unroll 4
     for (int p = 0; p < NP; ++p)
@@ -58,7 +67,7 @@ void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __
 }
 
 template <class T>
-using Multiply = void (*)(const T*, long, long, const T*, long, long, Vec<T>*);
+using Multiply = void (*)(const T*, long, long, const T*, long, long, const T*, Vec<T>*);
 
 // The kernel for a tile of rows x NV vectors.
 template <class T, int NV> Multiply<T> multiply_of(int rows) {
@@ -112,7 +121,8 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
           case 2: kernel = multiply_of<T, 2>(rows); break;
           default: kernel = multiply_of<T, 1>(rows);
         }
-        kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, tile);
+        const T* ahead = panel + (t < NV ? panel_stride + t * K * LINE / long(sizeof(T)) : 0);
+        kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
       }
       for (int p = 0; p < count; ++p)
         for (int v = 0; v < inside; ++v) body(tile + p * rows * NV + v * G, NV, row, rows, u + p * shared + v);
