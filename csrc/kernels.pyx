@@ -83,7 +83,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         void (*backward)(int, const Backward[T]*, long, long, long, long) noexcept nogil
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
         void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
-        long (*outer_scratch)() noexcept nogil
+        long (*outer_scratch)(long, long) noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil
         void (*tanh)(const T*, T*, long) noexcept nogil
     cdef struct Isa:
@@ -331,7 +331,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     if backward:
         arena.take(s.edge, s.N * width)
         arena.take(s.h_prev, rows * s.H)
-        arena.take(s.outer, s.threads * k.outer_scratch())
+        arena.take(s.outer, s.threads * k.outer_scratch(s.D, s.H))
     if s.cell.phases == 2:
         arena.take(s.rh, rows * s.H)
         arena.take(s.drh, s.N * s.H)
@@ -505,7 +505,7 @@ cdef void weight_gradients(Scan[floating]* s, long low, long n, int thread, int 
                      True, outer.out[side], ld)
                 outer.M[side] = 0
         k.outer(&outer, split(columns, unit, thread, threads), split(columns, unit, thread + 1, threads),
-                s.outer + thread * k.outer_scratch())
+                s.outer + thread * k.outer_scratch(s.D, H))
 
 
 cdef void backward_product(

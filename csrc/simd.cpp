@@ -134,10 +134,29 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
                });
 }
 
-// Rows of b that are packed at a time: with 64 columns of float, 64 KB, which a core's L2 keeps while a passes by.
+// Rows of a and b that are packed at a time: with 64 columns of float, 64 KB of b, which stay in L2 while a
+// passes by; fewer would load and store the tiles of the result more often.
 constexpr long OUTER_ROWS = 256;
+constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 
-template <class T> long outer_scratch() { return OUTER_ROWS * MAX_VECTORS * width<T>; }
+template <class T> constexpr long packed_side(long M) { return (M + OUTER_TILE - 1) / OUTER_TILE * OUTER_TILE * OUTER_ROWS; }
+
+template <class T> long outer_scratch(long M0, long M1) {
+  return packed_side<T>(M0) + packed_side<T>(M1) + OUTER_ROWS * MAX_VECTORS * width<T>;
+}
+
+// Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
+// stride, which hits few sets of the cache.
+template <class T> void pack_left(const T* a, long M, long rows, T* packed) {
+  for (long i = 0; i < M; i += OUTER_TILE, packed += rows * OUTER_TILE) {
+    const int n = int(smaller(OUTER_TILE, M - i));
+    if (n == OUTER_TILE) {
+      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * M + i, OUTER_TILE * sizeof(T));
+    } else {
+      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * M + i, n * sizeof(T));
+    }
+  }
+}
 
 // Pack rows of b, NV vectors wide, and add them up.
 template <class T, int NV>
@@ -158,25 +177,28 @@ void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed)
 
 template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
   constexpr long V = width<T>, panel = MAX_VECTORS * V;
-  for (long column = column0; column < column1; column += panel) {
-    const long columns = smaller(panel, column1 - column), NV = vectors<T>(columns);
-    const int last = int(columns - (NV - 1) * V);
-    T* sums = o->sums ? o->sums + column : nullptr;
-    for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
-      const long K = smaller(OUTER_ROWS, o->R - k0);
+  T* left[2] = {scratch, scratch + packed_side<T>(o->M[0])};
+  T* right = left[1] + packed_side<T>(o->M[1]);
+  for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
+    const long K = smaller(OUTER_ROWS, o->R - k0);
+    for (int side = 0; side < 2; ++side) pack_left<T>(o->a[side] + k0 * o->M[side], o->M[side], K, left[side]);
+    for (long column = column0; column < column1; column += panel) {
+      const long columns = smaller(panel, column1 - column), NV = vectors<T>(columns);
+      const int last = int(columns - (NV - 1) * V);
+      T* sums = o->sums ? o->sums + column : nullptr;
       const T* b = o->b + k0 * o->ldb + column;
       switch (NV) {
-        case 4: pack_and_sum<T, 4>(b, o->ldb, K, last, sums, scratch); break;
-        case 3: pack_and_sum<T, 3>(b, o->ldb, K, last, sums, scratch); break;
-        case 2: pack_and_sum<T, 2>(b, o->ldb, K, last, sums, scratch); break;
-        default: pack_and_sum<T, 1>(b, o->ldb, K, last, sums, scratch);
+        case 4: pack_and_sum<T, 4>(b, o->ldb, K, last, sums, right); break;
+        case 3: pack_and_sum<T, 3>(b, o->ldb, K, last, sums, right); break;
+        case 2: pack_and_sum<T, 2>(b, o->ldb, K, last, sums, right); break;
+        default: pack_and_sum<T, 1>(b, o->ldb, K, last, sums, right);
       }
-      for (int side = 0; side < 2; ++side) {
-        if (o->M[side] == 0) continue;
-        Product<T> p{K, columns, o->a[side] + k0 * o->M[side], 1, o->M[side], scratch, nullptr,
-                     o->out[side] + column, o->ld, true};
-        product<T>(&p, 0, o->M[side], 0, columns);
-      }
+      for (int side = 0; side < 2; ++side)
+        for (long i = 0; i < o->M[side]; i += OUTER_TILE) {
+          Product<T> tile{K, columns, left[side] + i * K, 1, OUTER_TILE, right, nullptr,
+                          o->out[side] + i * o->ld + column, o->ld, true};
+          product<T>(&tile, 0, smaller(OUTER_TILE, o->M[side] - i), 0, columns);
+        }
     }
   }
 }

@@ -87,9 +87,9 @@ template <class T> struct Kernels {
   void (*forward)(int epilogue, const Forward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*backward)(int epilogue, const Backward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*product)(const Product<T>* product, long row0, long row1, long column0, long column1);
-  // Columns column0..column1 of a weight gradient; scratch: outer_scratch() elements, 64-byte aligned.
+  // Columns column0..column1 of a weight gradient; scratch: outer_scratch(M[0], M[1]) elements, 64-byte aligned.
   void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
-  long (*outer_scratch)();
+  long (*outer_scratch)(long M0, long M1);
   // y[k] = sigmoid(x[k]), y[k] = tanh(x[k])
   void (*sigmoid)(const T* x, T* y, long n);
   void (*tanh)(const T* x, T* y, long n);
