@@ -86,20 +86,14 @@ def fma_peak():
     return best
 
 
+cdef int _n_cells
+cdef const Cell* _cells = cell_table(&_n_cells)
+cdef dict _cell_index = {_cells[k].name.decode(): k for k in range(_n_cells)}
+
+
 def cells():
     """Name -> (gate blocks, saved blocks) of the compiled cell table."""
-    cdef int count
-    cdef const Cell* table = cell_table(&count)
-    return {table[k].name.decode(): (table[k].gates, table[k].saved) for k in range(count)}
-
-
-cdef const Cell* find_cell(str name) except NULL:
-    cdef int count, k
-    cdef const Cell* table = cell_table(&count)
-    for k in range(count):
-        if table[k].name.decode() == name:
-            return &table[k]
-    raise KeyError(name)
+    return {name: (_cells[<int>k].gates, _cells[<int>k].saved) for name, k in _cell_index.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -514,7 +508,7 @@ cdef int describe(
 ) except -1:
     """The arguments that both directions share."""
     cdef floating* t = NULL
-    s.cell = find_cell(cell)
+    s.cell = &_cells[<int>_cell_index[cell]]
     s.steps, s.N, s.D, s.H = rows.shape[0], h0.shape[0], x.shape[1], U.shape[0]
     s.start, s.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
     s.x, s.W, s.U, s.b_rec, s.h0, s.c0 = data(x, t), data(W, t), data(U, t), data(b_rec, t), data(h0, t), data(c0, t)

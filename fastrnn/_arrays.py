@@ -26,6 +26,8 @@ def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     Floating-point numbers that ``dtype`` holds exactly are cast up (float16, bfloat16, float32 to float64; Python
     numbers in lists take the dtype); all else is a TypeError.
     """
+    if type(value) is np.ndarray and value.dtype == dtype and value.flags.aligned:
+        return value
     listed = not hasattr(value, "dtype")
     array = np.asarray(value)
     floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
@@ -39,9 +41,10 @@ def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
 def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...]) -> np.ndarray:
     """Like `as_float`, and check the shape; a letter in ``shape`` stands for any size."""
     array = as_float(name, value, dtype)
-    fits = array.ndim == len(shape) and all(
-        isinstance(w, str) or w == n for w, n in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape)
+    if fits:
+        for wanted, n in zip(shape, array.shape, strict=True):
+            fits = fits and (wanted == n or isinstance(wanted, str))
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
@@ -60,7 +63,7 @@ def as_size(name: str, value: Any, least: int = 1) -> int:
 def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
     """Return ``lengths`` as (N,) int64, each 0..T, or raise."""
     array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" and not (isinstance(lengths, (list, tuple)) and array.size == 0):
         raise TypeError(f"lengths must hold integers, got {array.dtype}")
     if array.shape != (N,):
         raise ValueError(f"lengths must have shape ({N},), got {array.shape}")

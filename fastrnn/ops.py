@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -26,8 +27,7 @@ class _Batch:
     def __init__(self, N: int, T: int, time_major: bool, reverse: bool):
         self.N, self.T, self.time_major = N, T, time_major
         times = np.arange(T, dtype=np.int64)
-        self.start = times[::-1] * N if reverse else times * N
-        self.start = np.ascontiguousarray(self.start)
+        self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
 
     def pack(self, x: Array) -> Array:
@@ -51,6 +51,11 @@ class _Batch:
     def last(self, packed: Array, initial: Array) -> Array:
         """Each sequence's row of its last step; ``initial`` where it has none."""
         return packed[self.start[-1] : self.start[-1] + self.N].copy() if self.T else initial.copy()
+
+
+@lru_cache(maxsize=64)
+def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
+    return _Batch(N, T, time_major, reverse)
 
 
 class _Ragged:
@@ -95,8 +100,11 @@ class _Ragged:
 
 @dataclass(frozen=True)
 class Tape:
-    """What `rnn_backward` needs of one `rnn_forward`. It refers to x and to the parameters: change neither between
-    the two calls. It may be used more than once."""
+    """What `rnn_backward` needs of one `rnn_forward`.
+
+    It may be used more than once. It refers to x, to the initial state, to the parameters and to the y that was
+    returned: a program that changes one of them in place between the two calls changes the gradients.
+    """
 
     cell: Cell
     module: ModuleType
@@ -147,7 +155,7 @@ def rnn_forward(
     ----------
     cell : Cell
     params : mapping
-        Parameters by name, with the shapes of ``cell.shapes``, all of one dtype.
+        Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous.
     x : array (N, T, D), or (T, N, D) with ``time_major``
     state : array (N, H), or a tuple of them for a cell with several states, optional
         Initial state; zeros when None.
@@ -170,12 +178,15 @@ def rnn_forward(
         An argument has the wrong dtype or shape; the message names it.
     """
     W, U, b = params["W"], params["U"], params["b"]
+    for name, array in params.items():
+        if not array.flags.c_contiguous:
+            raise ValueError(f"params[{name!r}] must be C-contiguous, got strides {array.strides}")
     dtype, D, H = W.dtype, W.shape[0], U.shape[0]
     x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
     T, N = x.shape[:2] if time_major else x.shape[1::-1]
     order: _Batch | _Ragged
     if lengths is None:
-        order = _Batch(N, T, time_major, reverse)
+        order = _batch(N, T, time_major, reverse)
     else:
         order = _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, N, H, dtype)]

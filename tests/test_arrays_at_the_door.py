@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from cases import CELL_NAMES, Case, Problem, as_parts, as_state, assert_agree, make_problem, outputs
 
+import fastrnn
+from fastrnn.cells import CELLS
 from fastrnn.ops import rnn_backward, rnn_forward
 
 CASE = Case("small", 3, 4, 5, 7)
@@ -275,3 +277,16 @@ def test_extreme_numbers_in_one_row_stay_there(backend, cell, value, dtype):
     assert np.array_equal(y[[0, 2]], clean[[0, 2]])
     assert np.array_equal(y[1, :2], clean[1, :2])
     assert np.all(np.isnan(y[1, 2])) if np.isnan(value) else np.all(np.abs(y[1, 2]) <= 1)
+
+
+def test_parameters_must_be_contiguous(backend):
+    cell = CELLS["lstm"]
+    params = {name: np.zeros(shape) for name, shape in cell.shapes(3, 4).items()}
+    params["W"] = np.zeros((16, 3)).T
+    with pytest.raises(ValueError, match=r"params\['W'\] must be C-contiguous"):
+        rnn_forward(cell, params, np.zeros((2, 5, 3)))
+
+
+def test_an_empty_list_of_lengths_suits_no_rows(backend):
+    y, _ = fastrnn.GRU(3, 4)(np.zeros((0, 5, 3), np.float32), lengths=[])
+    assert y.shape == (0, 5, 4)
