@@ -38,7 +38,7 @@ SAMPLE_CHARACTERS, TEMPERATURE = 400, 0.7
 COMPARED_UPDATES = 3
 
 # Training flops a second that one core of a current machine brings to a whole update on the compiled backend.
-NOMINAL_FLOPS = 60e9
+NOMINAL_FLOPS = 100e9
 
 
 class TextError(ValueError):
