@@ -96,6 +96,9 @@ def cells():
     return {name: (_cells[<int>k].gates, _cells[<int>k].saved) for name, k in _cell_index.items()}
 
 
+include "math.pxi"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The plan of a call
 
