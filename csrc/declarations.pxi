@@ -52,6 +52,24 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T* out[2]
         long ld
         T* sums
+    enum Rule:
+        ADAM, SGD, RMSPROP
+    cdef cppclass Step:
+        double rate, scale, new_m, new_v, momentum, correction, eps, decay
+        bint nesterov
+    cdef cppclass Update[T]:
+        T* params
+        const T* grads
+        T* m
+        T* v
+    cdef cppclass CrossEntropy[T]:
+        long V
+        const T* logits
+        const int64_t* targets
+        const double* weights
+        double scale
+        T* dlogits
+        double* losses
     cdef cppclass Kernels[T]:
         long lanes
         long (*panel_units)(long) noexcept nogil
@@ -64,6 +82,9 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long (*outer_scratch)(long, long) noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil
         void (*tanh)(const T*, T*, long) noexcept nogil
+        void (*update)(int, const Step*, const Update[T]*, long, long) noexcept nogil
+        double (*sum_of_squares)(const T*, long) noexcept nogil
+        void (*cross_entropy)(const CrossEntropy[T]*, long, long) noexcept nogil
     cdef struct Isa:
         const char* name
         Kernels[float] f32
@@ -129,8 +150,6 @@ cdef extern from "scan.hpp" namespace "fastrnn" nogil:
         size_t used
         void take[T](T*& piece, long n)
     T* at[T](T* array, long offset)
-    char* acquire(size_t)
-    void release(char*)
     cdef cppclass Barrier:
         void wait(int)
     int team_size()

@@ -21,6 +21,7 @@ cnp.import_array()
 
 include "gemm.pxi"
 include "declarations.pxi"
+include "memory.pxi"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,21 +106,22 @@ include "math.pxi"
 cdef extern from *:
     """
     // Bytes of projected input (or of da) that a chunk of time may fill: half an L2, so that it is still there when
-    // the chunk's steps run. Weight gradients want long products too: at least this many rows.
+    // the chunk's steps run; but at least as many rows as make good use of a weight once it is read.
     static const long CHUNK_BYTES = 512 * 1024;
+    static const long FORWARD_ROWS = 128;
     static const long GRADIENT_ROWS = 512;
     // Rows that make a thread's share worth while; below, units are split. Products smaller than this many
     // multiply-adds per step and thread are over before a second thread has noticed.
     static const long ROWS_PER_THREAD = 4;
     static const long WORK_PER_THREAD = 16 * 1024;
     """
-    const long CHUNK_BYTES, GRADIENT_ROWS, ROWS_PER_THREAD, WORK_PER_THREAD
+    const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, WORK_PER_THREAD
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     """Fill in what a call decides before it starts: products, threads and how they split, steps per chunk."""
     cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
-    cdef long rows = max(1, CHUNK_BYTES // row_bytes)
+    cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
     cdef long work = s.N * s.H * s.H * s.cell.gates
     s.blas = _blas
     if backward:
@@ -479,24 +481,20 @@ cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
 
 
 cdef int execute(Scan[floating]* s, bint backward) except -1:
-    """Plan, allocate the scratch, run the loop, all with the GIL released."""
+    """Plan, allocate the scratch, run the loop with the GIL released."""
     global _used_team
-    cdef char* scratch
+    cdef Block scratch
     if floating is float:
         s.kernels = &_isa.f32
     else:
         s.kernels = &_isa.f64
-    with nogil:
-        plan(s, backward)
-        scratch = acquire(carve(s, NULL, backward))
-    if scratch == NULL:
-        raise MemoryError("no memory for the scratch of a scan")
+    plan(s, backward)
+    scratch = Block(carve(s, NULL, backward))
     if s.threads > 1:
         _used_team = True
     with nogil:
-        carve(s, scratch, backward)
+        carve(s, scratch.start, backward)
         run(s, backward)
-        release(scratch)
     return 0
 
 
@@ -561,3 +559,6 @@ def backward(cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc,
     else:
         backward_of[double](<double*>NULL, cell.name, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx,
                             dW, dU, db, db_rec)
+
+
+include "flat.pxi"

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <thread>
 #ifdef _OPENMP
 #include <omp.h>
@@ -105,17 +104,6 @@ struct Arena {
     used += (size_t(n) * sizeof(T) + 63) / 64 * 64;
   }
 };
-
-// One aligned block, or null; free it with release().
-inline char* acquire(size_t bytes) {
-  char* block = static_cast<char*>(std::malloc(bytes + 128));
-  if (!block) return nullptr;
-  char* aligned = block + 64 - reinterpret_cast<uintptr_t>(block) % 64;
-  aligned[-1] = char(aligned - block);
-  return aligned;
-}
-
-inline void release(char* aligned) { std::free(aligned - aligned[-1]); }
 
 // A barrier that spins, since steps are short, and yields, since cores may be fewer than threads.
 struct Barrier {

@@ -10,6 +10,7 @@ def set_threads(n: int) -> None: ...
 def after_fork() -> None: ...
 def has_openmp() -> bool: ...
 def fma_peak() -> float: ...
+def empty(shape: tuple[int, int], dtype: object) -> ndarray: ...
 def cells() -> dict[str, tuple[int, int]]: ...
 def sigmoid(x: ndarray) -> ndarray: ...
 def tanh(x: ndarray) -> ndarray: ...
@@ -51,3 +52,42 @@ def backward(
     db: ndarray,
     db_rec: ndarray | None,
 ) -> None: ...
+def adam(
+    params: ndarray,
+    grads: ndarray,
+    m: ndarray,
+    v: ndarray,
+    rate: float,
+    correction: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    decay: float,
+    scale: float,
+) -> None: ...
+def sgd(
+    params: ndarray,
+    grads: ndarray,
+    m: ndarray | None,
+    rate: float,
+    momentum: float,
+    nesterov: bool,
+    scale: float,
+) -> None: ...
+def rmsprop(
+    params: ndarray,
+    grads: ndarray,
+    v: ndarray,
+    rate: float,
+    rho: float,
+    eps: float,
+    scale: float,
+) -> None: ...
+def squared_norm(x: ndarray) -> float: ...
+def softmax_cross_entropy(
+    logits: ndarray,
+    targets: ndarray,
+    weights: ndarray | None,
+    scale: float,
+    dlogits: ndarray,
+) -> float: ...

@@ -193,10 +193,10 @@ def rnn_forward(
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     packed = order.pack(x)
     R = packed.shape[0]
-    y = np.empty((R, H), dtype)
-    gates = np.empty((R, len(cell.saved) * H), dtype) if keep and cell.saved else None
-    c = None if c0 is None else np.empty((R, H), dtype) if keep else c0.copy()
     module = backend.current()
+    y = module.empty((R, H), dtype)
+    gates = module.empty((R, len(cell.saved) * H), dtype) if keep and cell.saved else None
+    c = None if c0 is None else module.empty((R, H), dtype) if keep else c0.copy()
     module.forward(cell, packed, W, U, b, params.get("b_rec"), h0, c0, order.start, order.rows, y, gates, c, keep)
     final = [order.last(y, h0)]
     if c is not None and c0 is not None:
@@ -236,7 +236,7 @@ def rnn_backward(
         dy = order.pack(as_shape("dy", dy, dtype, (*outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
-    dx = np.empty_like(tape.x) if input_gradient else None
+    dx = tape.module.empty(tape.x.shape, dtype) if input_gradient else None
     tape.module.backward(
         cell,
         tape.x,

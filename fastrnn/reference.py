@@ -14,6 +14,8 @@ Shapes
 ------
 x, dx (R, D); W, dW (D, G*H); U, dU (H, G*H); b, db (G*H,); b_rec, db_rec (H,); h0, c0, dh, dc (N, H); y, dy (R, H);
 gates (R, S*H) with S = len(cell.saved). What a cell does not have is None.
+
+``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy import empty as empty
 
 from .cells import Cell
 
