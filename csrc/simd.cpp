@@ -2,6 +2,7 @@
 #include "simd.hpp"
 
 #include "cells.hpp"
+#include "flat.hpp"
 #include "product.hpp"
 #include "vec.hpp"
 
@@ -227,7 +228,8 @@ long fma_loop(long iterations) {
 
 template <class T> constexpr Kernels<T> kernels() {
   return {width<T>,   panel_units<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
-          product<T>, outer<T>, outer_scratch<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>};
+          product<T>, outer<T>, outer_scratch<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
+          update<T>, sum_of_squares<T>, cross_entropy<T>};
 }
 
 }  // namespace

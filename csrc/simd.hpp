@@ -5,6 +5,8 @@
 // pointers stay the caller's.
 #pragma once
 
+#include <cstdint>
+
 namespace fastrnn {
 
 // The elementwise steps. A cell is a list of phases; each phase is one product and one of these.
@@ -73,6 +75,39 @@ template <class T> struct Outer {
   T* sums;         // or null
 };
 
+enum Rule { ADAM, SGD, RMSPROP };
+
+// The numbers of one optimiser step; fastrnn/reference_flat.py has the equations. What a rule does not have stays.
+struct Step {
+  double rate = 0;
+  double scale = 1;             // of the gradient
+  double new_m = 0, new_v = 0;  // weight of the new gradient in m (ADAM), and of its square in v (ADAM, RMSPROP)
+  double momentum = 0;          // SGD
+  bool nesterov = false;        // SGD
+  double correction = 1;        // ADAM: of the bias of v
+  double eps = 0;
+  double decay = 0;             // ADAM: share of the parameter itself that a step takes off
+};
+
+// Flat arrays that a step goes over.
+template <class T> struct Update {
+  T* params;        // in and out
+  const T* grads;
+  T* m;             // running mean of the gradient (ADAM), velocity (SGD; null without momentum), in and out
+  T* v;             // running mean of its square (ADAM, RMSPROP), in and out
+};
+
+// Per row: losses = weight * -log softmax(logits)[target], dlogits = scale * its gradient. Rows of weight 0 are not read.
+template <class T> struct CrossEntropy {
+  long V;
+  const T* logits;         // (R, V)
+  const int64_t* targets;  // (R,)
+  const double* weights;   // (R,), or null for 1
+  double scale;
+  T* dlogits;              // (R, V) out
+  double* losses;          // (R,) out
+};
+
 template <class T> struct Kernels {
   long lanes;
   // Units (columns when G = 1) that share a panel; splits between threads fall on multiples of it.
@@ -93,6 +128,11 @@ template <class T> struct Kernels {
   // y[k] = sigmoid(x[k]), y[k] = tanh(x[k])
   void (*sigmoid)(const T* x, T* y, long n);
   void (*tanh)(const T* x, T* y, long n);
+  // Elements first..last of one optimiser step.
+  void (*update)(int rule, const Step* step, const Update<T>* update, long first, long last);
+  // In float64, in an order that depends on n only.
+  double (*sum_of_squares)(const T* x, long n);
+  void (*cross_entropy)(const CrossEntropy<T>* loss, long row0, long row1);
 };
 
 struct Isa {

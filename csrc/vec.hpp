@@ -162,4 +162,36 @@ template <class T> FASTRNN_INLINE Vec<T> tanh(Vec<T> x) {
   return x;
 }
 
+// v[0..M) = exp(v) for v <= 0, in lockstep as in activate(): within 1 ulp, subnormal results included.
+template <class T, int M> FASTRNN_INLINE void exp_of_negative(Vec<T>* v) {
+  using L = Lanes<T>;
+  // 2^n is made larger by the guard, which a last product takes off again: it rounds a subnormal result once
+  constexpr T shift = L::round + (L::exponent_bias + L::guard_bits);
+  Vec<T> t[M], r[M], p[M];
+  FASTRNN_EACH(0, M) v[k] = at_least<T>(v[k], L::most_negative);
+  FASTRNN_EACH(0, M) t[k] = v[k] * L::log2_e + shift;
+  FASTRNN_EACH(0, M) r[k] = v[k] - (t[k] - shift) * L::ln2_high;
+  FASTRNN_EACH(0, M) r[k] = r[k] - (t[k] - shift) * L::ln2_low;
+  FASTRNN_EACH(0, M) t[k] = (Vec<T>)((Bits<T>)t[k] << L::mantissa);
+  FASTRNN_EACH(0, M) p[k] = r[k] * L::exp_poly[0] + L::exp_poly[1];
+#pragma GCC unroll 16
+  for (int term = 2; term < L::terms; ++term) FASTRNN_EACH(0, M) p[k] = p[k] * r[k] + L::exp_poly[term];
+  FASTRNN_EACH(0, M) p[k] = p[k] * (r[k] * r[k]) + r[k];
+  FASTRNN_EACH(0, M) v[k] = (p[k] * t[k] + t[k]) * L::guard;
+}
+
+template <class T> FASTRNN_INLINE Vec<T> square_root(Vec<T> x) {
+  for (int k = 0; k < width<T>; ++k) x[k] = sizeof(T) == sizeof(float) ? __builtin_sqrtf(x[k]) : __builtin_sqrt(x[k]);
+  return x;
+}
+
+// x in float64, in order
+FASTRNN_INLINE void widen(Vec<float> x, Vec<double>* wide) {
+  typedef float Half __attribute__((vector_size(FASTRNN_VECTOR_BYTES / 2)));
+  Half half[2];
+  std::memcpy(half, &x, sizeof x);
+  for (int k = 0; k < 2; ++k) wide[k] = __builtin_convertvector(half[k], Vec<double>);
+}
+FASTRNN_INLINE void widen(Vec<double> x, Vec<double>* wide) { *wide = x; }
+
 }  // namespace

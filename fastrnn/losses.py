@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import flat
 from ._arrays import as_lengths, as_shape
 from .layers import as_indices, from_rows, is_time_major_view, to_rows
 
@@ -55,14 +56,9 @@ class SoftmaxCrossEntropy:
         mask = None if lengths is None else _valid(lengths, targets.shape, time_major)
         swapped = is_time_major_view(logits)
         rows, expected = to_rows(logits, swapped), _in_order(targets, swapped)
-        if mask is None:
-            loss, drows = softmax_cross_entropy(rows, as_indices("targets", expected, logits.shape[-1]))
-        else:
-            valid = _in_order(mask, swapped)
-            drows = np.zeros(rows.shape, rows.dtype)
-            loss, drows[valid] = softmax_cross_entropy(
-                rows[valid], as_indices("targets", expected[valid], logits.shape[-1])
-            )
+        valid = None if mask is None else _in_order(mask, swapped)
+        as_indices("targets", expected if valid is None else expected[valid], logits.shape[-1])
+        loss, drows = softmax_cross_entropy(rows, expected, valid)
         return loss, from_rows(drows, targets.shape, swapped)
 
 
@@ -91,20 +87,11 @@ def _valid(lengths: Any, shape: tuple[int, ...], time_major: bool) -> Array:
     return mask.T if time_major else mask
 
 
-def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
-    """Mean cross-entropy of rows (R, V) against targets (R,), and its gradient (R, V).
-
-    The largest logit of a row is taken off first, so nothing overflows; the mean is accumulated in float64.
-    """
-    R = len(targets)
-    if not R:
-        return 0.0, np.zeros_like(logits)
-    each = np.arange(R)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    at_target = shifted[each, targets]
-    p = np.exp(shifted, out=shifted)
-    total = p.sum(axis=1, keepdims=True)
-    loss = float(np.mean(np.log(total[:, 0]) - at_target, dtype=np.float64))
-    p /= total * R
-    p[each, targets] -= logits.dtype.type(1 / R)
-    return loss, p
+def softmax_cross_entropy(logits: Array, targets: Array, valid: Array | None = None) -> tuple[float, Array]:
+    """Mean cross-entropy of the valid rows of (R, V) against targets (R,), and its gradient (R, V); 0 where none is."""
+    logits, targets = np.ascontiguousarray(logits), np.ascontiguousarray(targets, np.int64)
+    dlogits = np.empty_like(logits)
+    count = len(targets) if valid is None else int(np.count_nonzero(valid))
+    weights = None if valid is None else valid.astype(np.float64)
+    loss = flat.kernels().softmax_cross_entropy(logits, targets, weights, 1 / max(count, 1), dlogits)
+    return loss, dlogits

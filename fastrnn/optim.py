@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from . import flat
 from ._arrays import as_size
 from .params import Params
 
 Array = np.ndarray
-
-_BLOCK = 1 << 14  # elements: what one pass reads and writes of a block stays in the L2 cache between its operations
-
-
-def _blocks(size: int) -> Iterator[slice]:
-    for first in range(0, size, _BLOCK):
-        yield slice(first, min(first + _BLOCK, size))
 
 
 def _number(name: str, value: Any, least: float, below: float = math.inf, *, open_end: bool = False) -> float:
@@ -41,7 +34,180 @@ def _as_params(name: str, value: Any) -> Params:
     return value
 
 
-class Adam:
+class Optimizer:
+    """What optimisers share: a learning rate, a count of steps, and moments, flat arrays that go with the parameters.
+
+    A subclass names its moments and makes one step in ``_step``.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, at least 0; the attribute may be changed between updates.
+    """
+
+    _moments: tuple[str, ...] = ()
+
+    def __init__(self, lr: float):
+        self.lr = lr
+        self._t = 0
+        self._kept: dict[str, Array | None] = dict.fromkeys(self._moments)
+
+    @property
+    def lr(self) -> float:
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _number("lr", value, 0)
+
+    def update(self, params: Params, grads: Params, *, scale: float = 1.0) -> None:
+        """Make one step: ``params`` change in place, ``grads`` do not.
+
+        Parameters
+        ----------
+        params, grads : Params
+            Of one layout.
+        scale : float
+            Factor of the gradient, at least 0. With that of `clip_scale`, clipping needs no pass of its own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a `Params`, ``grads`` laid out unlike ``params``, or other parameters than at the first update.
+        """
+        _as_params("params", params)
+        if not params.same_layout(_as_params("grads", grads)):
+            raise ValueError("grads must have the names, shapes and dtype of params")
+        scale = _number("scale", scale, 0)
+        moments = [self._moment(name, params.flat) for name in self._moments]
+        self._t += 1
+        self._step(params.flat, grads.flat, moments, scale)
+
+    def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
+        raise NotImplementedError
+
+    def _moment(self, name: str, params: Array) -> Array:
+        moment = self._kept[name]
+        if moment is None:
+            moment = self._kept[name] = np.zeros_like(params)
+        if moment.shape != params.shape or moment.dtype != params.dtype:
+            first, got = (f"{a.size} numbers of {a.dtype}" for a in (moment, params))
+            raise ValueError(f"params must be those of the first update, {first}, got {got}")
+        return moment
+
+    def get_state(self) -> dict[str, Any]:
+        """What a resumed run needs besides the constructor's arguments: ``"t"``, ``"lr"`` and the moments, copies.
+
+        Moments are None before the first update.
+        """
+        moments = {name: None if a is None else a.copy() for name, a in self._kept.items()}
+        return {"t": self._t, "lr": self.lr, **moments}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from the state that `get_state` gave."""
+        keys = ("t", "lr", *self._moments)
+        if missing := set(keys) - set(state):
+            raise ValueError(f"state must have the keys {', '.join(keys)}, lacks {', '.join(sorted(missing))}")
+        kept = {name: None if state[name] is None else np.array(state[name], order="C") for name in self._moments}
+        shapes = [None if a is None else a.shape for a in kept.values()]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"state must have {' and '.join(kept)} of one shape, got {' and '.join(map(str, shapes))}")
+        t = as_size("t", state["t"], 0)
+        self.lr = state["lr"]
+        self._t, self._kept = t, kept
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with a heavy ball's or Nesterov's momentum where asked for.
+
+    m = momentum m + g; params -= lr m, or with ``nesterov`` params -= lr (g + momentum m).
+    Without momentum params -= lr g.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate; the attribute may be changed between updates.
+    momentum : float
+        In [0, 1); its state is called m.
+    nesterov : bool
+        Needs a momentum above 0.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl & Hinton 2013, "On the importance of initialization and momentum in deep learning";
+    the learning rate stands outside of m, so that it may change between updates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.optim import SGD
+    >>> from fastrnn.params import Params
+    >>> params, grads = Params.zeros({"b": (2,)}), Params.zeros({"b": (2,)})
+    >>> grads["b"] = np.array([3, -0.5], "float32")
+    >>> sgd = SGD(lr=0.5, momentum=0.5)
+    >>> sgd.update(params, grads)
+    >>> sgd.update(params, grads)
+    >>> params["b"].tolist()
+    [-3.75, 0.625]
+    """
+
+    def __init__(self, lr: float = 1e-2, *, momentum: float = 0.0, nesterov: bool = False):
+        self.momentum = _number("momentum", momentum, 0, 1)
+        if not isinstance(nesterov, bool):
+            raise TypeError(f"nesterov must be True or False, got {nesterov!r}")
+        if nesterov and not self.momentum:
+            raise ValueError("nesterov must go with a momentum above 0, got momentum 0")
+        self.nesterov = nesterov
+        if self.momentum:
+            self._moments = ("m",)
+        super().__init__(lr)
+
+    def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
+        m = moments[0] if moments else None
+        flat.kernels().sgd(params, grads, m, self.lr, self.momentum, self.nesterov, scale)
+
+
+class RMSprop(Optimizer):
+    """RMSprop: steps along the gradient, divided by the root of the running mean of its square.
+
+    v = rho v + (1-rho) g*g; params -= lr * g / (sqrt(v) + eps).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate; the attribute may be changed between updates.
+    rho : float
+        Decay of the running mean, in [0, 1).
+    eps : float
+        Above 0.
+
+    References
+    ----------
+    Tieleman & Hinton 2012, "Lecture 6.5: rmsprop", Coursera: Neural networks for machine learning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.optim import RMSprop
+    >>> from fastrnn.params import Params
+    >>> params, grads = Params.zeros({"b": (2,)}), Params.zeros({"b": (2,)})
+    >>> grads["b"] = np.array([3, -0.5], "float32")
+    >>> RMSprop(lr=0.5, rho=0.75).update(params, grads)
+    >>> params["b"].round(3).tolist()
+    [-1.0, 1.0]
+    """
+
+    _moments = ("v",)
+
+    def __init__(self, lr: float = 1e-3, *, rho: float = 0.9, eps: float = 1e-8):
+        super().__init__(lr)
+        self.rho, self.eps = _number("rho", rho, 0, 1), _number("eps", eps, 0, open_end=True)
+
+    def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
+        flat.kernels().rmsprop(params, grads, *moments, self.lr, self.rho, self.eps, scale)
+
+
+class Adam(Optimizer):
     """Adam: steps along the running mean of the gradient, divided by the root of that of its square.
 
     m = beta1 m + (1-beta1) g; v = beta2 v + (1-beta2) g*g;
@@ -72,107 +238,106 @@ class Adam:
     [-0.5, 0.5]
     """
 
+    _moments = ("m", "v")
+    _weight_decay = 0.0
+
     def __init__(self, lr: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
-        self.lr = lr
+        super().__init__(lr)
         self.beta1, self.beta2 = _number("beta1", beta1, 0, 1), _number("beta2", beta2, 0, 1)
         self.eps = _number("eps", eps, 0, open_end=True)
-        self._t = 0
-        self._m: Array | None = None
-        self._v: Array | None = None
-        self._scratch: Array | None = None
 
-    @property
-    def lr(self) -> float:
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = _number("lr", value, 0)
-
-    def update(self, params: Params, grads: Params) -> None:
-        """Make one step: ``params`` change in place, ``grads`` do not.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Not a `Params`, ``grads`` laid out unlike ``params``, or other parameters than at the first update.
-        """
-        _as_params("params", params)
-        if not params.same_layout(_as_params("grads", grads)):
-            raise ValueError("grads must have the names, shapes and dtype of params")
-        m, v, scratch = self._buffers(params.flat)
-        self._t += 1
+    def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
         rate = self.lr / (1 - self.beta1**self._t)
         correction = 1 / (1 - self.beta2**self._t)
-        adam(params.flat, grads.flat, m, v, scratch, rate, correction, self.beta1, self.beta2, self.eps)
-
-    def _buffers(self, flat: Array) -> tuple[Array, Array, Array]:
-        if self._m is None or self._v is None:
-            self._m, self._v = np.zeros_like(flat), np.zeros_like(flat)
-        if self._m.shape != flat.shape or self._m.dtype != flat.dtype:
-            first, got = (f"{a.size} numbers of {a.dtype}" for a in (self._m, flat))
-            raise ValueError(f"params must be those of the first update, {first}, got {got}")
-        if self._scratch is None:
-            self._scratch = np.empty(min(_BLOCK, flat.size), flat.dtype)
-        return self._m, self._v, self._scratch
-
-    def get_state(self) -> dict[str, Any]:
-        """What a resumed run needs besides the constructor's arguments: ``{"t", "lr", "m", "v"}``, copies.
-
-        m and v are None before the first update.
-        """
-        m, v = (None if a is None else a.copy() for a in (self._m, self._v))
-        return {"t": self._t, "lr": self.lr, "m": m, "v": v}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from the state that `get_state` gave."""
-        if missing := {"t", "lr", "m", "v"} - set(state):
-            raise ValueError(f"state must have the keys t, lr, m, v, lacks {', '.join(sorted(missing))}")
-        m, v = (None if state[name] is None else np.array(state[name]) for name in ("m", "v"))
-        got = [None if a is None else a.shape for a in (m, v)]
-        if got[0] != got[1]:
-            raise ValueError(f"state must have m and v of one shape, got {got[0]} and {got[1]}")
-        self._t, self.lr, self._m, self._v = as_size("t", state["t"], 0), state["lr"], m, v
-        self._scratch = None
+        decay = self.lr * self._weight_decay
+        flat.kernels().adam(params, grads, *moments, rate, correction, self.beta1, self.beta2, self.eps, decay, scale)
 
 
-def adam(
-    params: Array,
-    grads: Array,
-    m: Array,
-    v: Array,
-    scratch: Array,
-    rate: float,
-    correction: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> None:
-    """Adam's update over flat arrays of one size; ``rate`` and ``correction`` hold the two bias corrections.
+class AdamW(Adam):
+    """Adam with decoupled weight decay: before Adam's step, params -= lr * weight_decay * params.
 
-    params, m and v are read and written, grads is read, scratch (one block) is overwritten.
+    All parameters decay, biases included.
+
+    Parameters
+    ----------
+    lr, beta1, beta2, eps : float
+        As for `Adam`.
+    weight_decay : float
+        At least 0.
+
+    References
+    ----------
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization", algorithm 2, with the learning rate as a factor
+    of the decay too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.optim import AdamW
+    >>> from fastrnn.params import Params
+    >>> params, grads = Params.zeros({"b": (1,)}), Params.zeros({"b": (1,)})
+    >>> params["b"] = np.array([2], "float32")
+    >>> AdamW(lr=0.5, weight_decay=0.5).update(params, grads)
+    >>> params["b"].tolist()
+    [1.5]
     """
-    for block in _blocks(params.size):
-        g, m_, v_ = grads[block], m[block], v[block]
-        s = scratch[: g.size]
-        np.subtract(g, m_, out=s)
-        s *= 1 - beta1
-        m_ += s
-        np.multiply(g, g, out=s)
-        s -= v_
-        s *= 1 - beta2
-        v_ += s
-        np.multiply(v_, correction, out=s)
-        np.sqrt(s, out=s)
-        s += eps
-        np.divide(m_, s, out=s)
-        s *= rate
-        params[block] -= s
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(lr, beta1=beta1, beta2=beta2, eps=eps)
+        self._weight_decay = _number("weight_decay", weight_decay, 0)
+
+    @property
+    def weight_decay(self) -> float:
+        return self._weight_decay
 
 
-def squared_norm(flat: Array) -> float:
-    """Sum of squares, accumulated in float64."""
-    return sum(float(np.square(flat[block], dtype=np.float64).sum()) for block in _blocks(flat.size))
+def global_norm(grads: Params) -> float:
+    """Common Euclidean norm of all gradients, accumulated in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.optim import global_norm
+    >>> from fastrnn.params import Params
+    >>> grads = Params.zeros({"b": (2,)})
+    >>> grads["b"] = np.array([3, 4], "float32")
+    >>> global_norm(grads)
+    5.0
+    """
+    return math.sqrt(flat.kernels().squared_norm(_as_params("grads", grads).flat))
+
+
+def clip_scale(grads: Params, limit: float) -> tuple[float, float]:
+    """What `clip_by_norm` would do, for ``update(params, grads, scale=...)`` to do it in its own pass.
+
+    Returns
+    -------
+    norm : float
+        The norm of ``grads``.
+    scale : float
+        limit / norm, or 1 where the norm is within the limit or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.optim import clip_scale
+    >>> from fastrnn.params import Params
+    >>> grads = Params.zeros({"b": (2,)})
+    >>> grads["b"] = np.array([3, 4], "float32")
+    >>> clip_scale(grads, 2.5)
+    (5.0, 0.5)
+    """
+    limit = _number("limit", limit, 0, open_end=True)
+    norm = global_norm(grads)
+    return norm, limit / norm if math.isfinite(norm) and norm > limit else 1.0
 
 
 def clip_by_value(grads: Params, limit: float) -> None:
@@ -190,8 +355,8 @@ def clip_by_value(grads: Params, limit: float) -> None:
     [1.0, -0.5]
     """
     limit = _number("limit", limit, 0, open_end=True)
-    flat = _as_params("grads", grads).flat
-    np.clip(flat, -limit, limit, out=flat)
+    values = _as_params("grads", grads).flat
+    np.clip(values, -limit, limit, out=values)
 
 
 def clip_by_norm(grads: Params, limit: float) -> float:
@@ -216,9 +381,8 @@ def clip_by_norm(grads: Params, limit: float) -> float:
     >>> clip_by_norm(grads, 2.5), grads["b"].tolist()
     (5.0, [1.5, 2.0])
     """
-    limit = _number("limit", limit, 0, open_end=True)
-    flat = _as_params("grads", grads).flat
-    norm = math.sqrt(squared_norm(flat))
-    if math.isfinite(norm) and norm > limit:
-        flat *= limit / norm
+    norm, scale = clip_scale(grads, limit)
+    if scale != 1:
+        values = grads.flat
+        values *= scale
     return norm
