@@ -114,7 +114,7 @@ cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Scan[T]:
         const Cell* cell
         const Kernels[T]* kernels
-        bint blas, by_rows, keep
+        bint blas, packed, by_rows, keep
         int threads
         long steps, N, D, H, chunk
         const int64_t* start

@@ -9,7 +9,7 @@ share these loops and the elementwise steps of csrc/cells.hpp. A cell is a line 
 from cython cimport floating
 from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
@@ -70,6 +70,12 @@ def after_fork():
     _has_forked_team = _used_team
 
 
+cdef void use_team(int threads):
+    """Note that a call is about to start OpenMP's threads."""
+    global _used_team
+    _used_team = _used_team or threads > 1
+
+
 def has_openmp():
     """True where this build can use more than one thread."""
     return built_with_openmp()
@@ -119,16 +125,15 @@ cdef extern from *:
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
-    """Fill in what a call decides before it starts: products, threads and how they split, steps per chunk."""
+    """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
     cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
     cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
     cdef long work = s.N * s.H * s.H * s.cell.gates
-    s.blas = _blas
     if backward:
         rows = max(rows, GRADIENT_ROWS)
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
     s.threads = 1
-    if not _blas and not _has_forked_team and built_with_openmp():
+    if not s.blas and not _has_forked_team and built_with_openmp():
         s.threads = <int>max(1, min(_threads, work // WORK_PER_THREAD))
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
@@ -179,7 +184,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     cdef int p
     arena.base = base
     arena.used = 0
-    if not s.blas:
+    if not s.blas and not s.packed:
         for p in range(s.cell.segments):
             if backward:
                 arena.take(s.packed_W[p], k.packed_size(s.cell.segment[p].gates * s.H, s.D, 1))
@@ -269,7 +274,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef floating* pre
     cdef Phase phase
     cdef int p
-    if not s.blas:
+    if not s.blas and not s.packed:
         pack_forward(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
@@ -482,16 +487,10 @@ cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
 
 cdef int execute(Scan[floating]* s, bint backward) except -1:
     """Plan, allocate the scratch, run the loop with the GIL released."""
-    global _used_team
     cdef Block scratch
-    if floating is float:
-        s.kernels = &_isa.f32
-    else:
-        s.kernels = &_isa.f64
     plan(s, backward)
     scratch = Block(carve(s, NULL, backward))
-    if s.threads > 1:
-        _used_team = True
+    use_team(s.threads)
     with nogil:
         carve(s, scratch.start, backward)
         run(s, backward)
@@ -509,6 +508,11 @@ cdef int describe(
 ) except -1:
     """The arguments that both directions share."""
     cdef floating* t = NULL
+    if floating is float:
+        s.kernels = &_isa.f32
+    else:
+        s.kernels = &_isa.f64
+    s.blas = _blas
     s.cell = &_cells[<int>_cell_index[cell]]
     s.steps, s.N, s.D, s.H = rows.shape[0], h0.shape[0], x.shape[1], U.shape[0]
     s.start, s.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
@@ -561,4 +565,5 @@ def backward(cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc,
                             dW, dU, db, db_rec)
 
 
+include "session.pxi"
 include "flat.pxi"

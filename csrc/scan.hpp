@@ -68,6 +68,7 @@ template <class T> struct Scan {
   const Cell* cell;
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
+  bool packed = false;  // packed_W and packed_U hold the weights already: a session's, kept from call to call
   bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet every step
   int threads;
   long steps, N, D, H, chunk;  // chunk: steps that are projected at once

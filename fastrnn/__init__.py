@@ -19,6 +19,7 @@ from .layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
 from .sequential import Sequential
+from .session import Session
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Embedding",
     "Params",
     "Sequential",
+    "Session",
     "SimpleRNN",
     "available_backends",
     "available_isas",

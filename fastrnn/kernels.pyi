@@ -1,3 +1,5 @@
+from typing import Any
+
 from numpy import ndarray
 
 from .cells import Cell
@@ -91,3 +93,9 @@ def softmax_cross_entropy(
     scale: float,
     dlogits: ndarray,
 ) -> float: ...
+def fits(x: Any, like: ndarray) -> bool: ...
+
+class Stream:
+    states: tuple[ndarray, ...]
+    def __init__(self, cell: Cell, W: ndarray, U: ndarray, b: ndarray, b_rec: ndarray | None, N: int) -> None: ...
+    def run(self, x: ndarray, y: ndarray) -> None: ...

@@ -1,0 +1,114 @@
+# What a streaming session keeps of one recurrent layer: a scan planned for one step, its weights packed for good.
+
+cdef extern from *:
+    """
+    // Multiply-adds of a call below which it keeps the GIL: to give it up, and wait for it, would take longer.
+    static const long WORK_WITHOUT_GIL = 256 * 1024;
+    """
+    const long WORK_WITHOUT_GIL
+
+
+def fits(x, cnp.ndarray like not None):
+    """Whether a kernel can read x in the place of ``like``; see `fastrnn.reference_session.fits`."""
+    if not cnp.PyArray_CheckExact(x):
+        return False
+    cdef cnp.ndarray array = x
+    return (cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like) and cnp.PyArray_ISCARRAY_RO(array)
+            and cnp.PyArray_SAMESHAPE(array, like))
+
+
+cdef class Stream:
+    """N streams of one recurrent layer; see `fastrnn.reference_session.Stream`.
+
+    The instruction set, and whether products run through BLAS, are those in use when it is made.
+    """
+
+    cdef Scan[float] f32
+    cdef Scan[double] f64
+    cdef bint is_float
+    cdef int64_t start, rows
+    cdef Block block  # packed weights and the scratch of one step
+    cdef tuple weights
+    cdef readonly tuple states
+
+    def __cinit__(self, cell, W, U, b, b_rec, Py_ssize_t N):
+        self.is_float = W.dtype == np.float32
+        self.start, self.rows = 0, N
+        self.states = tuple([np.zeros((N, U.shape[0]), W.dtype) for _ in cell.states])
+        self.weights = tuple([None if array is None else array.copy() for array in (W, U, b, b_rec)])
+        if self.is_float:
+            open_stream(&self.f32, self, &_isa.f32, cell.name)
+        else:
+            open_stream(&self.f64, self, &_isa.f64, cell.name)
+
+    def run(self, cnp.ndarray x not None, cnp.ndarray y not None):
+        """Advance by the R/N steps of x (R, D), and write y (R, H)."""
+        if self.is_float:
+            advance(&self.f32, x, y)
+        else:
+            advance(&self.f64, x, y)
+
+
+cdef int open_stream(Scan[floating]* s, Stream stream, const Kernels[floating]* kernels, str cell) except -1:
+    """Describe a scan of one step, and pack its weights into the stream's block."""
+    cdef floating* t = NULL
+    cdef cnp.ndarray W, U, b, b_rec, h = stream.states[0]
+    cdef size_t size
+    cdef cnp.ndarray c = stream.states[1] if len(stream.states) > 1 else None
+    W, U, b, b_rec = stream.weights
+    s.cell, s.kernels, s.blas = &_cells[<int>_cell_index[cell]], kernels, _blas
+    s.steps, s.N, s.D, s.H = 1, stream.rows, W.shape[0], U.shape[0]
+    s.start, s.rows = &stream.start, &stream.rows
+    s.W, s.U, s.b, s.b_rec = data(W, t), data(U, t), data(b, t), data(b_rec, t)
+    s.h0, s.c = data(h, t), data(c, t)
+    s.c0 = s.c
+    plan(s, False)
+    size = carve(s, NULL, False)
+    stream.block = Block(size)
+    # lanes past H read the slack: what malloc left there may be denormal, which some CPUs compute 100 times slower
+    memset(stream.block.start, 0, size)
+    carve(s, stream.block.start, False)
+    if not s.blas:
+        pack_forward(s, 0, 1)
+        s.packed = True
+        # nobody reads the plain matrices again
+        s.W = s.U = NULL
+        stream.weights = (b, b_rec)
+    return 0
+
+
+cdef int advance(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y) except -1:
+    """Run the scan over x, of one step or of several, and keep the last h as the state."""
+    cdef floating* t = NULL
+    cdef long steps = x.shape[0] // s.N, size = s.N * s.H
+    if steps == 1:
+        s.x, s.y = data(x, t), data(y, t)
+        advance_one(s)
+    elif steps > 1:
+        advance_many(s, x, y, steps)
+    if steps > 0:
+        memcpy(<floating*>s.h0, data(y, t) + (steps - 1) * size, size * sizeof(floating))
+    return 0
+
+
+cdef int advance_one(Scan[floating]* s) except -1:
+    """One step in the stream's own scratch."""
+    plan(s, False)
+    if s.N * (s.D + s.H) * s.H * s.cell.gates < WORK_WITHOUT_GIL:
+        run(s, False)
+    else:
+        use_team(s.threads)
+        with nogil:
+            run(s, False)
+    return 0
+
+
+cdef int advance_many(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y, long steps) except -1:
+    """Several steps, in scratch for as many as are projected at once."""
+    cdef floating* t = NULL
+    cdef Scan[floating] many = s[0]
+    cdef cnp.ndarray start = np.arange(0, steps * s.N, s.N, dtype=np.int64), rows = np.full(steps, s.N, np.int64)
+    many.steps, many.x, many.y = steps, data(x, t), data(y, t)
+    many.start, many.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
+    execute(&many, False)
+    return 0

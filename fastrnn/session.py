@@ -1,0 +1,318 @@
+"""Streaming: weights packed once, states kept from call to call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from . import backend, ops, reference, reference_session
+from ._arrays import as_shape, as_size
+from .layer import Layer, StatelessLayer
+from .layers import Dense, Embedding, RecurrentLayer, as_indices
+from .sequential import Sequential
+
+Array = np.ndarray
+
+_BUSY = "session is in use by another thread: make one session per thread"
+
+
+def _sigmoid(a: Array, out: Array) -> None:
+    """`fastrnn.reference.sigmoid`, in place and in the same order."""
+    np.multiply(a, 0.5, out=out)
+    np.tanh(out, out=out)
+    out += 1
+    out *= 0.5
+
+
+_ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "tanh": np.tanh,
+    "relu": lambda a, out: np.maximum(a, 0, out=out),
+    "sigmoid": _sigmoid,
+}
+
+
+class _DensePart:
+    """A copy of a `Dense`, writing into arrays that it is given."""
+
+    def __init__(self, layer: Dense):
+        self.W, self.b = layer.params["W"].copy(), layer.params["b"].copy()
+        self.activation = None if layer.activation is None else _ACTIVATIONS[layer.activation]
+
+    def run(self, x: Array, y: Array) -> None:
+        """(R, D) -> y (R, O)."""
+        np.matmul(x, self.W, out=y)
+        y += self.b
+        if self.activation is not None:
+            self.activation(y, out=y)
+
+
+class _EmbeddingPart:
+    """A copy of an `Embedding`, writing into arrays that it is given."""
+
+    def __init__(self, layer: Embedding):
+        self.W = layer.params["W"].copy()
+
+    def run(self, x: Array, y: Array) -> None:
+        """Checked indices (R,) -> y (R, O)."""
+        # any mode but "raise" writes to y without a buffer between
+        np.take(self.W, x, axis=0, out=y, mode="clip")
+
+
+def _backend() -> Any:
+    """The current backend's module with `Stream` and `fits`."""
+    module = backend.current()
+    return reference_session if module is reference else module
+
+
+def _leaves(layer: Layer) -> list[Any]:
+    """The layers of a stack, those of stacks within it included."""
+    if not isinstance(layer, Sequential):
+        return [layer]
+    return [leaf for inner in layer.layers for leaf in _leaves(inner)]
+
+
+def _part(layer: Any, N: int, make_stream: Callable[..., Any]) -> Any:
+    """What a session keeps of one layer."""
+    if isinstance(layer, Dense):
+        return _DensePart(layer)
+    if isinstance(layer, Embedding):
+        return _EmbeddingPart(layer)
+    if not isinstance(layer, RecurrentLayer):
+        raise TypeError(f"model must hold recurrent layers, Dense and Embedding, got {layer!r}")
+    if layer.reverse:
+        raise ValueError(f"model must scan forwards in time to be streamed, got {layer!r}")
+    params = layer.params
+    return make_stream(layer.cell, params["W"], params["U"], params["b"], params.get("b_rec"), N)
+
+
+def _state_of(layer: Any, states: Iterator[tuple[Array, ...]]) -> Any:
+    """Copies of the streams' states, in the form in which the layer gives its state."""
+    if isinstance(layer, Sequential):
+        return [_state_of(inner, states) for inner in layer.layers]
+    if isinstance(layer, StatelessLayer):
+        return None
+    return ops._as_state([part.copy() for part in next(states)])
+
+
+def _state_parts(layer: Any, name: str, state: Any, N: int) -> list[Array]:
+    """Every array of a state of the form that the layer takes, checked; zeros for None."""
+    if isinstance(layer, Sequential):
+        entries = zip(layer.layers, layer._entries(name, state), strict=True)
+        return [
+            part for k, (inner, entry) in enumerate(entries) for part in _state_parts(inner, f"{name}[{k}]", entry, N)
+        ]
+    if isinstance(layer, StatelessLayer):
+        return []
+    return ops._states(layer.cell, name, state, N, layer.hidden_size, layer.dtype)
+
+
+class Session:
+    """A model that runs on streams: it keeps its state from call to call, and its weights packed for good.
+
+    A call of a layer packs the weights anew, which one time step does not repay; a session packs them once, and after
+    that a step allocates no memory. It runs ``batch`` streams side by side.
+
+    Parameters
+    ----------
+    model : recurrent layer, or Sequential of recurrent layers, Dense and Embedding
+        None of them with ``reverse``. The session keeps copies of the weights: what changes in ``model.params``
+        afterwards does not reach it.
+    batch : int
+        N, the number of streams.
+
+    Attributes
+    ----------
+    batch : int
+    state : like the state of a call of the model
+        What the streams have reached, zeros at first. Reading it gives copies; None sets zeros.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The model holds a layer that cannot be streamed, or batch is not a positive integer.
+
+    Notes
+    -----
+    Results of recurrent layers have the same bits as one call of the layer over the whole sequence, where that call's
+    have the same bits for any chunks of time: with the compiled backend's packed kernels. Those of Dense have the bits
+    of a Dense called with as many rows.
+
+    Backend, instruction set and way to multiply are those in use when the session was made; the number of threads is
+    that of the call.
+
+    Sessions are independent of each other and may be used at the same time, those of one model too. One session is for
+    one thread at a time: a call during another thread's call is a RuntimeError, and changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import GRU, Session
+    >>> layer = GRU(3, 5, seed=0)
+    >>> session = Session(layer)
+    >>> x = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
+    >>> y = np.concatenate([session.step(x_t[None]).copy() for x_t in x])
+    >>> bool(np.allclose(y, layer(x)[0], atol=1e-6)), bool((session.state == y[-1]).all())
+    (True, True)
+    """
+
+    def __init__(self, model: Any, batch: int = 1):
+        if not isinstance(model, (RecurrentLayer, Sequential)):
+            raise TypeError(f"model must be a recurrent layer or a Sequential, got {model!r}")
+        self.batch = N = as_size("batch", batch)
+        module = _backend()
+        layers = _leaves(model)
+        self._model = model
+        self._vocab = layers[0].vocab if isinstance(layers[0], Embedding) else 0
+        self._parts = [_part(layer, N, module.Stream) for layer in layers]
+        self._widths = [layer.output_size for layer in layers]
+        self._streams = [part for part in self._parts if isinstance(part, module.Stream)]
+        self._fits, self._empty = module.fits, backend.current().empty
+        # what an x_t that needs no further look is like; indices always need one, at their range
+        self._like = None if model.input_size is None else np.empty((N, model.input_size), model.dtype)
+        inner = [np.empty((N, width), model.dtype) for width in self._widths[:-1]]
+        rings = [np.empty((N, self._widths[-1]), model.dtype) for _ in range(2)]
+        runs = [part.run for part in self._parts]
+        self._chains = cycle([list(zip(runs, [*inner, ring], strict=True)) for ring in rings])
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError(_BUSY)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def step(self, x_t: Any, *, out: Array | None = None) -> Array:
+        """Advance every stream by one time step.
+
+        Parameters
+        ----------
+        x_t : array (N, D); integers (N,) where the first layer is an `Embedding`
+            Read in place where it is C-contiguous and of the model's dtype.
+        out : array (N, output_size) of the model's dtype, optional
+            Where to put y_t.
+
+        Returns
+        -------
+        y_t : array (N, output_size)
+            ``out``; without it one of two arrays that take turns: valid until the next but one step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong dtype or shape; the message names it. The streams stay where they were.
+        RuntimeError
+            Another thread is using this session.
+        """
+        if self._like is None or not self._fits(x_t, self._like):
+            x_t = self._checked("x_t", x_t, (self.batch,))
+        if out is not None:
+            self._check_out(out)
+        # not _alone(), which would take as long as the step
+        if not self._turn.acquire(False):
+            raise RuntimeError(_BUSY)
+        try:
+            y = x_t
+            for run, result in next(self._chains):
+                run(y, result)
+                y = result
+            if out is None:
+                return y
+            out[...] = y
+            return out
+        finally:
+            self._turn.release()
+
+    def __call__(self, x: Any, *, time_major: bool = False) -> Array:
+        """Advance every stream by T time steps.
+
+        Parameters
+        ----------
+        x : array (N, T, D), or (T, N, D) with ``time_major``; (T, D) where the session has one stream
+            Integers (N, T) or (T,) where the first layer is an `Embedding`.
+        time_major : bool
+            Take and return (T, N, .).
+
+        Returns
+        -------
+        y : array (N, T, output_size), a transposed view of time-major memory; (T, output_size) for x (T, D)
+
+        Raises
+        ------
+        TypeError, ValueError
+            x has the wrong dtype or shape. The streams stay where they were.
+        RuntimeError
+            Another thread is using this session.
+        """
+        single = False
+        if self.batch == 1:
+            x, single = self._model._batch(x, time_major)
+        x = self._checked("x", x, ("T", self.batch) if time_major else (self.batch, "T"))
+        time_first = x if time_major else x.swapaxes(0, 1)
+        T, N = time_first.shape[:2]
+        y = np.ascontiguousarray(time_first).reshape(T * N, *x.shape[2:])
+        with self._alone():
+            for part, width in zip(self._parts, self._widths, strict=True):
+                y, x = self._empty((T * N, width), self._model.dtype), y
+                part.run(x, y)
+        y = y.reshape(T, N, self._widths[-1])
+        if single:
+            return y[:, 0]
+        return y if time_major else y.swapaxes(0, 1)
+
+    @property
+    def state(self) -> Any:
+        with self._alone():
+            return _state_of(self._model, iter([stream.states for stream in self._streams]))
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        parts = _state_parts(self._model, "state", state, self.batch)
+        with self._alone():
+            own = [part for stream in self._streams for part in stream.states]
+            for mine, part in zip(own, parts, strict=True):
+                mine[...] = part
+
+    def reset(self, rows: Any = None) -> None:
+        """Set the state to zeros: that of all streams, or of those whose numbers are in ``rows``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            rows does not hold integers, or not in 0..batch-1.
+        RuntimeError
+            Another thread is using this session.
+        """
+        chosen = slice(None) if rows is None else as_indices("rows", rows, self.batch)
+        with self._alone():
+            for stream in self._streams:
+                for part in stream.states:
+                    part[chosen] = 0
+
+    def _checked(self, name: str, x: Any, outer: tuple[int | str, ...]) -> Array:
+        """x as a contiguous array of the model's dtype, or as indices, of shape (*outer, D) or ``outer``."""
+        if self._like is not None:
+            return np.ascontiguousarray(as_shape(name, x, self._model.dtype, (*outer, self._like.shape[1])))
+        x = as_indices(name, x, self._vocab)
+        if x.ndim != len(outer) or any(w not in ("T", n) for w, n in zip(outer, x.shape, strict=True)):
+            wanted = ", ".join(map(str, outer)) + ("," if len(outer) == 1 else "")
+            raise ValueError(f"{name} must have shape ({wanted}), got {x.shape}")
+        return x
+
+    def _check_out(self, out: Any) -> None:
+        shape, dtype = (self.batch, self._widths[-1]), self._model.dtype
+        if not isinstance(out, np.ndarray) or out.dtype != dtype:
+            raise TypeError(f"out must be an array of {dtype}, got {getattr(out, 'dtype', type(out).__name__)}")
+        if out.shape != shape or not out.flags.writeable:
+            kind = "" if out.flags.writeable else "a read-only one of "
+            raise ValueError(f"out must be a writeable array of shape {shape}, got {kind}{out.shape}")
+
+    def __repr__(self) -> str:
+        return f"Session({self._model!r}, batch={self.batch})"
