@@ -1,0 +1,68 @@
+"""Run every kernel on small, odd sizes: something for a memory or undefined-behaviour checker.
+
+Arrays have no slack behind them, so that a read or a write past an end is one past an allocation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import fastrnn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from cases import CELL_NAMES, Case, make_problem, outputs
+
+from fastrnn import LSTM, Dense, Sequential
+from fastrnn.losses import SoftmaxCrossEntropy
+from fastrnn.optim import SGD, Adam, AdamW, RMSprop
+from fastrnn.training import train_step
+
+UNITS, ROWS = (1, 7, 17, 33), (1, 3, 7)
+T, D = 3, 5
+
+
+def cases() -> list[Case]:
+    """Full, reverse and ragged batches of every size."""
+    full = [Case(f"N{N} H{H}", N, T, D, H, reverse=H == 7) for N, H in itertools.product(ROWS, UNITS)]
+    ragged = [Case(f"ragged H{H}", 7, T, D, H, lengths=(3, 1, 0, 2, 3, 3, 1)) for H in UNITS]
+    return [*full, *ragged, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
+
+
+def train(dtype: str, H: int) -> None:
+    """Two updates with every optimiser: the kernels over flat arrays."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, T, D)).astype(dtype)
+    targets = rng.integers(0, H, (3, T))
+    for optimizer in (SGD(0.1), SGD(0.1, momentum=0.9), RMSprop(0.01), Adam(0.01), AdamW(0.01)):
+        model = Sequential([LSTM(D, H, dtype=dtype, seed=0), Dense(H, H, dtype=dtype, seed=1)])
+        for _ in range(2):
+            value, _ = train_step(model, SoftmaxCrossEntropy(), optimizer, x, targets, None, clip_norm=1.0)
+            assert np.isfinite(value)
+
+
+def main() -> None:
+    """Run them, and check that all results are numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    arguments = parser.parse_args()
+    fastrnn.set_backend("cython")
+    count = 0
+    for threads, gemm, dtype in itertools.product(arguments.threads, ("simd", "blas"), ("float32", "float64")):
+        fastrnn.set_num_threads(threads)
+        fastrnn.set_gemm(gemm)
+        for cell, case in itertools.product(CELL_NAMES, cases()):
+            found = outputs(make_problem(cell, case).cast(dtype))
+            assert all(np.isfinite(array).all() for array in found.values()), (gemm, dtype, cell, case)
+            count += 1
+        for H in UNITS:
+            train(dtype, H)
+    print(f"{count} scans on {fastrnn.get_isa()}")
+
+
+if __name__ == "__main__":
+    main()
