@@ -216,7 +216,11 @@ long fma_loop(long iterations) {
   Vec<float> acc[chains], x = all(1.0f), y = all(1e-9f);
   for (int k = 0; k < chains; ++k) acc[k] = all(float(k));
   for (long i = 0; i < iterations; ++i) {
+#ifdef __aarch64__
+    asm volatile("" : "+w"(x), "+w"(y));
+#else
     asm volatile("" : "+v"(x), "+v"(y));
+#endif
 #pragma GCC unroll 16
     for (int k = 0; k < chains; ++k) acc[k] += x * y;
   }
