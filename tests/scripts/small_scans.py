@@ -17,7 +17,7 @@ import fastrnn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cases import CELL_NAMES, Case, make_problem, outputs
 
-from fastrnn import LSTM, Dense, Sequential
+from fastrnn import GRU, LSTM, Dense, Sequential, Session, SimpleRNN
 from fastrnn.losses import SoftmaxCrossEntropy
 from fastrnn.optim import SGD, Adam, AdamW, RMSprop
 from fastrnn.training import train_step
@@ -45,6 +45,16 @@ def train(dtype: str, H: int) -> None:
             assert np.isfinite(value)
 
 
+def stream(dtype: str, N: int, H: int) -> None:
+    """Sessions of every layer, some steps long."""
+    x = np.random.default_rng(0).normal(size=(N, T, D)).astype(dtype)
+    layers = [SimpleRNN(D, H, dtype=dtype), LSTM(D, H, dtype=dtype), GRU(D, H, dtype=dtype)]
+    for layer in [*layers, GRU(D, H, reset_after=False, dtype=dtype)]:
+        session = Session(layer, N)
+        for t in range(T):
+            assert np.isfinite(session.step(x[:, t])).all()
+
+
 def main() -> None:
     """Run them, and check that all results are numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,6 +71,8 @@ def main() -> None:
             count += 1
         for H in UNITS:
             train(dtype, H)
+        for N, H in itertools.product(ROWS, UNITS):
+            stream(dtype, N, H)
     print(f"{count} scans on {fastrnn.get_isa()}")
 
 
