@@ -18,16 +18,22 @@ FUNCTIONS = tuple(LIMITS)
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 STEP = 1021  # between bit patterns of float32; a prime, so that the low bits differ from one sample to the next
 
+# where errors came close to the bound, or beyond it, in searches through many more numbers than `sample` has
+HARD = {
+    "float32": [0.22329465, 0.22624478, -0.0003449918],
+    "float64": [0.22148924702600037, 0.21872587104230146, 0.22042840990286106, -0.00015775769892789637],
+}
+
 
 def specials(dtype: str) -> np.ndarray:
-    """Zeros, subnormals and the neighbourhood of every power of two, of both signs."""
+    """Zeros, subnormals, the neighbourhood of every power of two, and what is `HARD`, of both signs."""
     info = np.finfo(dtype)
     powers = np.ldexp(np.ones((), dtype), np.arange(info.minexp - info.nmant, info.maxexp, dtype=np.int32))
     near = np.concatenate(
         [np.nextafter(powers, np.array(0, dtype)), powers, np.nextafter(powers, np.array(np.inf, dtype))]
     )
     largest = np.array([0, info.max, info.smallest_subnormal], dtype)
-    near = np.concatenate([near, largest])
+    near = np.concatenate([near, largest, np.array(HARD[dtype], dtype)])
     return np.concatenate([near, -near])
 
 

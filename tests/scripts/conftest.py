@@ -1,0 +1,3 @@
+"""Programs, not tests: pytest leaves them alone."""
+
+collect_ignore_glob = ["*.py"]
