@@ -57,13 +57,10 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
                vectors<T>(unit1), [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
                  const int n = int(smaller(V, s.H - u * V));
-                 if (n == V) {
-#pragma GCC unroll 1
-                   for (int r = 0; r < rows; ++r) Cell::forward(s, tile + r * stride, row + r, u * V, V);
-                 } else {
-#pragma GCC unroll 1
-                   for (int r = 0; r < rows; ++r) Cell::forward(s, tile + r * stride, row + r, u * V, n);
-                 }
+                 if (n == V)
+                   Cell::forward(s, tile, stride, row, rows, u * V, V);
+                 else
+                   Cell::forward(s, tile, stride, row, rows, u * V, n);
                });
 }
 
@@ -74,13 +71,10 @@ void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long 
                vectors<T>(unit1), [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
                  const int n = int(smaller(V, s.H - u * V));
-                 if (n == V) {
-#pragma GCC unroll 1
-                   for (int r = 0; r < rows; ++r) Cell::backward(s, tile[r * stride], row + r, u * V, V);
-                 } else {
-#pragma GCC unroll 1
-                   for (int r = 0; r < rows; ++r) Cell::backward(s, tile[r * stride], row + r, u * V, n);
-                 }
+                 if (n == V)
+                   Cell::backward(s, tile, stride, row, rows, u * V, V);
+                 else
+                   Cell::backward(s, tile, stride, row, rows, u * V, n);
                });
 }
 
