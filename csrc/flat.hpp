@@ -76,31 +76,25 @@ template <class T> void update(int rule, const Step* step, const Update<T>* s, l
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums
 
-constexpr int PARTIALS = 32;
-template <class T> constexpr int round_vectors = PARTIALS / width<T>;  // registers that feed every partial sum once
+constexpr int PARTIALS = 16;
 
-// Partial sums in float64 of term(x) over many x.
+// Partial sums in float64 of term(x) over many x, PARTIALS of them a round.
 template <class T, class Term> struct Sum {
-  static constexpr int wide = int(sizeof(double) / sizeof(T));
+  static constexpr int registers = PARTIALS / width<double>;
   Term term;
-  Vec<double> partial[PARTIALS / width<double>] = {};
+  Vec<double> partial[registers] = {};
 
-  // PARTIALS elements in round_vectors<T> registers
-  FASTRNN_INLINE void add(const Vec<T>* x) {
-#pragma GCC unroll 16
-    for (int k = 0; k < round_vectors<T>; ++k) {
-      Vec<double> each[wide];
-      widen(x[k], each);
-      for (int half = 0; half < wide; ++half) partial[k * wide + half] += term(each[half]);
-    }
-  }
+  // Register k of a round.
+  FASTRNN_INLINE void add(int k, Vec<double> x) { partial[k] += term(x); }
 
   // The sum, with the n < PARTIALS elements that did not fill a round.
-  double total(const T* rest, int n) const {
+  FASTRNN_INLINE double total(const T* rest, int n) const {
     double lane[PARTIALS];
     std::memcpy(lane, partial, sizeof lane);
     for (int k = 0; k < n; ++k) lane[k] += term(double(rest[k]));
+#pragma GCC unroll 8
     for (int half = PARTIALS / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
       for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
     return lane[0];
   }
@@ -110,11 +104,9 @@ template <class T> double sum_of_squares(const T* x, long n) {
   auto square = [](auto value) __attribute__((always_inline)) { return value * value; };
   Sum<T, decltype(square)> sum{square};
   long k = 0;
-  for (; k + PARTIALS <= n; k += PARTIALS) {
-    Vec<T> v[round_vectors<T>];
-    std::memcpy(v, x + k, sizeof v);
-    sum.add(v);
-  }
+  for (; k + PARTIALS <= n; k += PARTIALS)
+#pragma GCC unroll 8
+    for (int i = 0; i < sum.registers; ++i) sum.add(i, load_wide<T>(x + k + i * width<double>));
   return sum.total(x + k, int(n - k));
 }
 
@@ -142,19 +134,22 @@ template <class T> T largest(const T* x, long n) {
 
 // p = exp(x - most); returns its sum.
 template <class T> double exp_and_sum(const T* x, T most, T* p, long n) {
-  constexpr int M = round_vectors<T>;
+  constexpr int M = PARTIALS / width<T> < 2 ? 1 : 2;  // registers in lockstep
+  constexpr int wide = int(sizeof(double) / sizeof(T));
   auto itself = [](auto value) __attribute__((always_inline)) { return value; };
   Sum<T, decltype(itself)> sum{itself};
   long k = 0;
-  for (; k + PARTIALS <= n; k += PARTIALS) {
-    Vec<T> v[M];
-    std::memcpy(v, x + k, sizeof v);
-    for (int i = 0; i < M; ++i) v[i] -= most;
-    exp_of_negative<T, M>(v);
-    std::memcpy(p + k, v, sizeof v);
-    sum.add(v);
-  }
-  for_vectors<T>(k, n, [&](long at, int some) {
+  for (; k + PARTIALS <= n; k += PARTIALS)
+#pragma GCC unroll 4
+    for (int i = 0; i < PARTIALS / width<T>; i += M) {
+      const long at = k + i * width<T>;
+      Vec<T> v[M];
+      for (int r = 0; r < M; ++r) v[r] = load<T>(x + at + r * width<T>) - most;
+      exp_of_negative<T, M>(v);
+      for (int r = 0; r < M; ++r) store<T>(p + at + r * width<T>, v[r]);
+      for (int r = 0; r < M * wide; ++r) sum.add(i * wide + r, widen<T>(v[r / wide], r % wide));
+    }
+  for_vectors<T>(k, n, [&](long at, int some) __attribute__((always_inline)) {
     Vec<T> v = load<T>(x + at, some) - most;
     exp_of_negative<T, 1>(&v);
     store<T>(p + at, v, some);

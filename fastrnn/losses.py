@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import flat
+from . import backend, flat
 from ._arrays import as_lengths, as_shape
 from .layers import as_indices, from_rows, is_time_major_view, to_rows
 
@@ -90,7 +90,7 @@ def _valid(lengths: Any, shape: tuple[int, ...], time_major: bool) -> Array:
 def softmax_cross_entropy(logits: Array, targets: Array, valid: Array | None = None) -> tuple[float, Array]:
     """Mean cross-entropy of the valid rows of (R, V) against targets (R,), and its gradient (R, V); 0 where none is."""
     logits, targets = np.ascontiguousarray(logits), np.ascontiguousarray(targets, np.int64)
-    dlogits = np.empty_like(logits)
+    dlogits = backend.current().empty(logits.shape, logits.dtype)
     count = len(targets) if valid is None else int(np.count_nonzero(valid))
     weights = None if valid is None else valid.astype(np.float64)
     loss = flat.kernels().softmax_cross_entropy(logits, targets, weights, 1 / max(count, 1), dlogits)

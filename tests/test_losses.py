@@ -10,6 +10,8 @@ from scipy.special import log_softmax
 
 from fastrnn.losses import SoftmaxCrossEntropy
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 LENGTHS = np.array([4, 0, 2])
 
 

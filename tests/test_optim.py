@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from fastrnn.optim import Adam, clip_by_norm, clip_by_value
+from fastrnn.optim import SGD, Adam, AdamW, RMSprop, clip_by_norm, clip_by_value, clip_scale, global_norm
 from fastrnn.params import Params
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SHAPES = {"W": (3, 5), "b": (5,)}
 
@@ -58,6 +60,114 @@ def test_adam_is_kingma_and_bas_algorithm(dtype, shapes):
         adam.update(params, grads)
         assert np.array_equal(grads.flat, before)
         assert np.abs(params.flat - theta).max() <= (1e-13 if dtype == "float64" else 2e-6)
+
+
+def momentum(theta, g, kept, t):
+    kept["m"] = 0.9 * kept["m"] + g
+    return theta - 0.05 * kept["m"]
+
+
+def nesterov(theta, g, kept, t):
+    """As its authors write it: a step with the old velocity to a point, and the gradient at that point.
+
+    theta here is the point phi = theta + momentum * velocity; the velocity is -lr * m.
+    """
+    velocity = -0.05 * kept["m"]
+    ball = theta - 0.9 * velocity
+    new = 0.9 * velocity - 0.05 * g
+    kept["m"] = new / -0.05
+    return ball + new + 0.9 * new
+
+
+def rmsprop(theta, g, kept, t):
+    kept["v"] = 0.8 * kept["v"] + 0.2 * g**2
+    return theta - 0.05 * g / (np.sqrt(kept["v"]) + 1e-3)
+
+
+def adamw(theta, g, kept, t):
+    kept["m"] = 0.8 * kept["m"] + 0.2 * g
+    kept["v"] = 0.9 * kept["v"] + 0.1 * g**2
+    m, v = kept["m"] / (1 - 0.8**t), kept["v"] / (1 - 0.9**t)
+    return theta - 0.05 * (m / (np.sqrt(v) + 1e-3) + 0.3 * theta)
+
+
+RULES = {
+    "sgd": (lambda: SGD(0.05), lambda theta, g, kept, t: theta - 0.05 * g),
+    "momentum": (lambda: SGD(0.05, momentum=0.9), momentum),
+    "nesterov": (lambda: SGD(0.05, momentum=0.9, nesterov=True), nesterov),
+    "rmsprop": (lambda: RMSprop(0.05, rho=0.8, eps=1e-3), rmsprop),
+    "adamw": (lambda: AdamW(0.05, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3), adamw),
+}
+
+
+@pytest.mark.parametrize("shapes", [SHAPES, {"W": (300, 150), "b": (7,)}], ids=["small", "more than a block"])
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_are_their_definitions(rule, dtype, shapes):
+    make, definition = RULES[rule]
+    optimizer, params = make(), random_params(0, dtype, shapes)
+    theta = params.flat.astype("float64")
+    kept = {"m": np.zeros_like(theta), "v": np.zeros_like(theta)}
+    for t in range(1, 8):
+        grads = random_params(t, dtype, shapes)
+        before = grads.flat.copy()
+        theta = definition(theta, 0.5 * grads.flat.astype("float64"), kept, t)
+        optimizer.update(params, grads, scale=0.5)
+        assert np.array_equal(grads.flat, before)
+        assert np.abs(params.flat - theta).max() <= (1e-13 if dtype == "float64" else 4e-6)
+
+
+def test_adamw_without_decay_is_adam():
+    a, b, adam, decaying = random_params(0), random_params(0), Adam(0.1), AdamW(0.1, weight_decay=0)
+    for t in range(3):
+        adam.update(a, random_params(t))
+        decaying.update(b, random_params(t))
+    assert np.array_equal(a.flat, b.flat)
+    assert AdamW().weight_decay == 0.01
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_resume_where_they_stopped(rule):
+    make, _ = RULES[rule]
+    whole, half = random_params(0), random_params(0)
+    optimizer, begun, resumed = make(), make(), make()
+    resumed.lr = 0.5
+    for t in range(6):
+        optimizer.update(whole, random_params(t))
+    for t in range(3):
+        begun.update(half, random_params(t))
+    state = begun.get_state()
+    assert state["t"] == 3
+    begun.update(random_params(0), random_params(1))
+    resumed.set_state(state)
+    for t in range(3, 6):
+        resumed.update(half, random_params(t))
+    assert np.array_equal(half.flat, whole.flat)
+
+
+def test_a_state_of_another_optimizer():
+    with pytest.raises(ValueError, match=r"^state must have the keys t, lr, v, lacks v"):
+        RMSprop().set_state(SGD(momentum=0.5).get_state())
+    with pytest.raises(ValueError, match=r"^state must have m and v of one shape, got \(3,\) and None"):
+        Adam().set_state({"t": 1, "lr": 0.1, "m": np.ones(3), "v": None})
+    with pytest.raises(ValueError, match=r"^t must be at least 0"):
+        SGD().set_state({"t": -1, "lr": 0.1})
+
+
+def test_scale_is_a_factor_of_the_gradient():
+    """With the scale that clipping asks for, no pass for clipping."""
+    clipped, scaled, adam, other = random_params(0), random_params(0), Adam(0.1), Adam(0.1)
+    for t in range(1, 4):
+        grads = random_params(t)
+        norm, scale = clip_scale(grads, 0.5)
+        assert norm == global_norm(grads)
+        assert scale == 0.5 / norm
+        other.update(scaled, grads, scale=scale)
+        assert clip_by_norm(grads, 0.5) == norm
+        adam.update(clipped, grads)
+    assert np.allclose(clipped.flat, scaled.flat, rtol=1e-12, atol=0)
+    assert clip_scale(grads, 2.0) == (pytest.approx(0.5), 1.0)
+    with pytest.raises(ValueError, match=r"^scale must lie in \[0, inf\), got -1"):
+        adam.update(clipped, grads, scale=-1)
 
 
 def test_adam_leaves_padding_zero():
@@ -122,6 +232,25 @@ def test_the_learning_rate_may_change():
 def test_adam_options(options, error, message):
     with pytest.raises(error, match=message):
         Adam(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "message"),
+    [
+        (SGD, {"momentum": 1}, ValueError, r"^momentum must lie in \[0, 1\)"),
+        (SGD, {"nesterov": True}, ValueError, "^nesterov must go with a momentum above 0"),
+        (SGD, {"momentum": 0.5, "nesterov": 1}, TypeError, "^nesterov must be True or False, got 1"),
+        (SGD, {"eps": 1e-8}, TypeError, "eps"),
+        (RMSprop, {"rho": 1.0}, ValueError, "^rho must lie in"),
+        (RMSprop, {"eps": 0}, ValueError, "^eps must lie in"),
+        (RMSprop, {"lr": None}, TypeError, "^lr must be a number"),
+        (AdamW, {"weight_decay": -0.1}, ValueError, "^weight_decay must lie in"),
+        (Adam, {"weight_decay": 0.1}, TypeError, "weight_decay"),
+    ],
+)
+def test_options_of_the_others(make, options, error, message):
+    with pytest.raises(error, match=message):
+        make(**options)
 
 
 def test_adam_refuses_other_parameters():
