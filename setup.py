@@ -45,7 +45,7 @@ class BuildExt(build_ext):
                     depends=ext.depends,
                 )
             super().build_extension(ext)
-        except (BaseError, OSError) as error:
+        except (BaseError, CompileError, LinkError, OSError) as error:
             raise SystemExit(NO_COMPILER.format(error)) from error
 
     def openmp_works(self):

@@ -211,13 +211,17 @@ template <class T> FASTRNN_INLINE Vec<T> square_root(Vec<T> x) {
   return x;
 }
 
-// x in float64, in order
-FASTRNN_INLINE void widen(Vec<float> x, Vec<double>* wide) {
-  typedef float Half __attribute__((vector_size(FASTRNN_VECTOR_BYTES / 2)));
-  Half half[2];
-  std::memcpy(half, &x, sizeof x);
-  for (int k = 0; k < 2; ++k) wide[k] = __builtin_convertvector(half[k], Vec<double>);
+// A register's worth of float64 from p on, or from register x: its part k. Lane by lane: GCC turns this into one
+// conversion, __builtin_convertvector into several.
+template <class T> FASTRNN_INLINE Vec<double> load_wide(const T* p) {
+  Vec<double> v;
+  for (int i = 0; i < width<double>; ++i) v[i] = p[i];
+  return v;
 }
-FASTRNN_INLINE void widen(Vec<double> x, Vec<double>* wide) { *wide = x; }
+template <class T> FASTRNN_INLINE Vec<double> widen(Vec<T> x, int k) {
+  Vec<double> v;
+  for (int i = 0; i < width<double>; ++i) v[i] = x[k * width<double> + i];
+  return v;
+}
 
 }  // namespace
