@@ -2,10 +2,11 @@
 
 cdef extern from *:
     """
-    // Multiply-adds of a call below which it keeps the GIL: to give it up, and wait for it, would take longer.
-    static const long WORK_WITHOUT_GIL = 256 * 1024;
+    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wake a team, or to give up the
+    // GIL and wait for it, would take longer. Two threads begin to pay here (LSTM and GRU, N1, D = H = 192).
+    static const long SHORT_STEP = 256 * 1024;
     """
-    const long WORK_WITHOUT_GIL
+    const long SHORT_STEP
 
 
 def fits(x, cnp.ndarray like not None):
@@ -94,7 +95,8 @@ cdef int advance(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y) except -1:
 cdef int advance_one(Scan[floating]* s) except -1:
     """One step in the stream's own scratch."""
     plan(s, False)
-    if s.N * (s.D + s.H) * s.H * s.cell.gates < WORK_WITHOUT_GIL:
+    if s.N * (s.D + s.H) * s.H * s.cell.gates < SHORT_STEP:
+        s.threads = 1
         run(s, False)
     else:
         use_team(s.threads)
