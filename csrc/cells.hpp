@@ -99,9 +99,9 @@ struct Lstm {
       Vec<T> a[4] = {acc[0] + pre(s, row + r, u, 0), acc[1] + pre(s, row + r, u, 1), acc[3] + pre(s, row + r, u, 3),
                      acc[2] + pre(s, row + r, u, 2)};
       activate<T, 3, 1>(a);
-      Vec<T> i = a[0], f = a[1], g = a[3], ig = i * g;
+      Vec<T> i = a[0], f = a[1], g = a[3];
       o[r] = a[2];
-      c[r] = f * load<T>(s.c_prev + at, n) + ig;
+      c[r] = f * load<T>(s.c_prev + at, n) + rounded(i * g);
       store<T>(s.c + at, c[r], n);
       if (s.gates) {
         save(s, row + r, u, n, 0, i);

@@ -116,12 +116,13 @@ cdef extern from *:
     static const long CHUNK_BYTES = 512 * 1024;
     static const long FORWARD_ROWS = 128;
     static const long GRADIENT_ROWS = 512;
-    // Rows that make a thread's share worth while; below, units are split. Products smaller than this many
-    // multiply-adds per step and thread are over before a second thread has noticed.
+    // Rows that make a thread's share worth while; below, units are split. Multiply-adds of a thread's share of a
+    // step, and of the whole call, below which it is over before a second thread has noticed.
     static const long ROWS_PER_THREAD = 4;
-    static const long WORK_PER_THREAD = 16 * 1024;
+    static const long STEP_PER_THREAD = 16 * 1024;
+    static const long CALL_PER_THREAD = 256 * 1024;
     """
-    const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, WORK_PER_THREAD
+    const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD, CALL_PER_THREAD
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -134,7 +135,7 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
     s.threads = 1
     if not s.blas and not _has_forked_team and built_with_openmp():
-        s.threads = <int>max(1, min(_threads, work // WORK_PER_THREAD))
+        s.threads = <int>max(1, min(_threads, min(work // STEP_PER_THREAD, work * s.steps // CALL_PER_THREAD)))
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
 
@@ -493,6 +494,8 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
     use_team(s.threads)
     with nogil:
         carve(s, scratch.start, backward)
+        # lanes past H read the slack: what lies there may be denormal, which some CPUs compute 100 times slower
+        memset(s.pre + s.chunk * s.N * s.cell.blocks * s.H, 0, s.kernels.lanes * sizeof(floating))
         run(s, backward)
     return 0
 

@@ -103,6 +103,19 @@ template <class T> FASTRNN_INLINE void store(T* p, Vec<T> v, int n = width<T>) {
     std::memcpy(p, &v, n * sizeof(T));
 }
 
+// A product that the compiler must not fuse with a sum. Where a sum has two products, it could fuse either, and would
+// choose differently in two places: that would be two sets of bits.
+template <class V> FASTRNN_INLINE V rounded(V product) {
+#if defined(__aarch64__)
+  asm("" : "+w"(product));
+#elif defined(__AVX512F__)
+  asm("" : "+v"(product));
+#else
+  asm("" : "+x"(product));
+#endif
+  return product;
+}
+
 // x where it is at least (at most) the limit, else the limit; NaN passes through.
 template <class T> FASTRNN_INLINE Vec<T> at_least(Vec<T> x, T least) {
   Vec<T> limit = all<T>(least);
@@ -157,7 +170,8 @@ template <class T, int S, int H> FASTRNN_INLINE void activate(Vec<T>* v) {
     // m is p + low: what the roundings of r, p and m left
     FASTRNN_EACH(S, M) low[k] = low[k] - (p[k] - r[k]);
     FASTRNN_EACH(S, M) r[k] = p[k] * t[k] + (t[k] - T(1));
-    FASTRNN_EACH(S, M) low[k] = low[k] * t[k] + (p[k] * t[k] - (r[k] - (t[k] - T(1))));
+    FASTRNN_EACH(S, M) p[k] = p[k] * t[k] - (r[k] - (t[k] - T(1)));
+    FASTRNN_EACH(S, M) low[k] = low[k] * t[k] + p[k];
     FASTRNN_EACH(S, M) p[k] = r[k];
   } else {
     FASTRNN_EACH(S, M) p[k] = p[k] * t[k] + (t[k] - T(1));
@@ -169,10 +183,11 @@ template <class T, int S, int H> FASTRNN_INLINE void activate(Vec<T>* v) {
   if (L::low_part) {
     // the slope of m / (m + 2) is (1 - v)^2 / 2
     FASTRNN_EACH(S, M) t[k] = T(1) - v[k];
-    FASTRNN_EACH(S, M) low[k] = (low[k] * t[k]) * t[k] - p[k] * v[k];
-    FASTRNN_EACH(S, M) t[k] = low[k] * T(0.5) + p[k] * T(0.5);
+    FASTRNN_EACH(S, M) low[k] = rounded(low[k] * t[k] * t[k]) - p[k] * v[k];
+    FASTRNN_EACH(S, M) t[k] = low[k] * T(0.5) + rounded(p[k] * T(0.5));
   } else {
-    FASTRNN_EACH(S, M) t[k] = p[k] * T(0.5) - (p[k] * T(0.5)) * v[k];
+    FASTRNN_EACH(S, M) t[k] = rounded(p[k] * T(0.5));
+    FASTRNN_EACH(S, M) t[k] = t[k] - t[k] * v[k];
   }
   FASTRNN_EACH(S, M) v[k] = p[k] < T(1) ? t[k] : v[k];
   FASTRNN_EACH(S, M) v[k] = (Vec<T>)((Bits<T>)v[k] | sign[k]);
