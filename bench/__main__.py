@@ -14,6 +14,7 @@ from .launch import measure
 from .pinning import pinned_cpus
 from .plot import draw
 from .problem import GRID_CELLS, Shape
+from .readme import write
 from .results import load, load_or_empty, save
 from .runners import RUNNERS
 from .sections import SECTIONS
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     plot = commands.add_parser("plot", help="draw the ratios of a results file")
     plot.add_argument("results", type=Path)
     plot.add_argument("--out", type=Path, help="folder of the PNG files (that of the results)")
+    table = commands.add_parser("readme", help="put the speed tables of a results file into README.md")
+    table.add_argument("results", type=Path)
+    table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to write to (README.md)")
     return parser
 
 
@@ -158,6 +162,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "plot":
             for path in draw(load(options.results), options.out or options.results.parent):
                 print(path)
+            return 0
+        if options.command == "readme":
+            write(load(options.results), options.readme)
+            print(options.readme)
             return 0
         out = options.out or (QUICK_OUT if options.quick else OUT)
         names = list(SECTIONS) if options.command == "all" else [options.command]

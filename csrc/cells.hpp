@@ -38,11 +38,11 @@ template <class T> FASTRNN_INLINE Vec<T> total_dh(const Backward<T>& s, Vec<T> a
   return acc;
 }
 
-// tanh of `rows` registers, two in lockstep; room for one more behind an odd number.
+// tanh of `rows` registers, two in lockstep.
 template <class T> FASTRNN_INLINE void tanh_of(Vec<T>* v, int rows) {
-  if (rows == 1) return activate<T, 0, 1>(v);
 #pragma GCC unroll 1
-  for (int r = 0; r < rows; r += 2) activate<T, 0, 2>(v + r);
+  for (int r = 0; r + 1 < rows; r += 2) activate<T, 0, 2>(v + r);
+  if (rows % 2) activate<T, 0, 1>(v + rows - 1);
 }
 
 struct RnnTanh {
@@ -50,7 +50,7 @@ struct RnnTanh {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                      int n) {
-    Vec<T> h[MAX_ROWS + 1] = {};
+    Vec<T> h[MAX_ROWS];
     for (int r = 0; r < rows; ++r) h[r] = acc[r * stride] + pre(s, row + r, u, 0);
     tanh_of<T>(h, rows);
     for (int r = 0; r < rows; ++r) store<T>(s.h + (row + r) * s.H + u, h[r], n);
@@ -92,7 +92,7 @@ struct Lstm {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                      int n) {
-    Vec<T> c[MAX_ROWS + 1] = {}, o[MAX_ROWS];
+    Vec<T> c[MAX_ROWS], o[MAX_ROWS];
 #pragma GCC unroll 1
     for (int r = 0; r < rows; ++r, acc += stride) {
       const long at = (row + r) * s.H + u;
@@ -116,7 +116,7 @@ struct Lstm {
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                       int n) {
-    Vec<T> tanh_c[MAX_ROWS + 1] = {};
+    Vec<T> tanh_c[MAX_ROWS];
     for (int r = 0; r < rows; ++r) tanh_c[r] = load<T>(s.c + (row + r) * s.H + u, n);
     tanh_of<T>(tanh_c, rows);
 #pragma GCC unroll 1
@@ -140,7 +140,7 @@ struct Gru {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                      int n) {
-    Vec<T> candidate[MAX_ROWS + 1] = {}, z[MAX_ROWS];
+    Vec<T> candidate[MAX_ROWS], z[MAX_ROWS];
 #pragma GCC unroll 1
     for (int r = 0; r < rows; ++r, acc += stride) {
       Vec<T> a[2] = {acc[0] + pre(s, row + r, u, 0), acc[1] + pre(s, row + r, u, 1)};
@@ -218,7 +218,7 @@ struct GruBeforeOutput {
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                      int n) {
-    Vec<T> candidate[MAX_ROWS + 1] = {};
+    Vec<T> candidate[MAX_ROWS];
     for (int r = 0; r < rows; ++r) candidate[r] = acc[r * stride] + pre(s, row + r, u, 2);
     tanh_of<T>(candidate, rows);
     for (int r = 0; r < rows; ++r) {

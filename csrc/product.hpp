@@ -85,10 +85,10 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
   return kernels[rows - 1];
 }
 
-// Calls body(tile, row, rows, vector, vectors, panels, stride) for every tile of rows row0..row1 and vectors
-// first..last of a packed matrix with `grouped` vectors per unit vector (gate blocks), `shared` unit vectors a panel.
+// Calls body(tile, stride, row, rows, vector, vectors) for every tile of rows row0..row1 and vectors first..last of a
+// packed matrix with G gate blocks, `shared` unit vectors a panel.
 //
-// The vectors of unit vector u, gate g and row r stand at tile[((panel*rows + r)*stride + (u in the panel)*G + g].
+// Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
 // `before` is called before a tile's product: before(row, rows, vector, vectors).
 template <class T, class Before, class Body>
 FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
@@ -124,8 +124,7 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
         const T* ahead = panel + (t < NV ? panel_stride + t * K * LINE / long(sizeof(T)) : 0);
         kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
       }
-      for (int p = 0; p < count; ++p)
-        for (int v = 0; v < inside; ++v) body(tile + p * rows * NV + v * G, NV, row, rows, u + p * shared + v);
+      body(tile, NV, row, rows, u, count * inside);
       row += rows;
     }
     u += long(count) * inside;

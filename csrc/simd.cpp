@@ -55,12 +55,14 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), [](long, int, long, int) {},
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
-                 const int n = int(smaller(V, s.H - u * V));
-                 if (n == V)
-                   Cell::forward(s, tile, stride, row, rows, u * V, V);
-                 else
-                   Cell::forward(s, tile, stride, row, rows, u * V, n);
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
+                 for (int v = 0; v < vectors; ++v) {
+                   const int n = int(smaller(V, s.H - (u + v) * V));
+                   if (n == V)
+                     Cell::forward(s, tile + v * Cell::G, stride, row, rows, (u + v) * V, V);
+                   else
+                     Cell::forward(s, tile + v * Cell::G, stride, row, rows, (u + v) * V, n);
+                 }
                });
 }
 
@@ -69,12 +71,14 @@ void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long 
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), [](long, int, long, int) {},
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
-                 const int n = int(smaller(V, s.H - u * V));
-                 if (n == V)
-                   Cell::backward(s, tile, stride, row, rows, u * V, V);
-                 else
-                   Cell::backward(s, tile, stride, row, rows, u * V, n);
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
+                 for (int v = 0; v < vectors; ++v) {
+                   const int n = int(smaller(V, s.H - (u + v) * V));
+                   if (n == V)
+                     Cell::backward(s, tile + v, stride, row, rows, (u + v) * V, V);
+                   else
+                     Cell::backward(s, tile + v, stride, row, rows, (u + v) * V, n);
+                 }
                });
 }
 
@@ -117,14 +121,15 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
                [&](long row, int rows, long u, int n) {
                  if (p->add) prefetch_tile(p, row, rows, u, n);
                },
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u) {
-                 const int n = int(smaller(V, p->columns - u * V));
-                 Vec<T> bias = p->bias ? load<T>(p->bias + u * V, n) : Vec<T>{};
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
+                 for (int v = 0; v < vectors; ++v) {
+                   const int n = int(smaller(V, p->columns - (u + v) * V));
+                   Vec<T> bias = p->bias ? load<T>(p->bias + (u + v) * V, n) : Vec<T>{};
 #pragma GCC unroll 1
-                 for (int r = 0; r < rows; ++r) {
-                   T* out = p->out + (row + r) * p->ld + u * V;
-                   Vec<T> v = tile[r * stride] + (p->add ? load<T>(out, n) : bias);
-                   store<T>(out, v, n);
+                   for (int r = 0; r < rows; ++r) {
+                     T* out = p->out + (row + r) * p->ld + (u + v) * V;
+                     store<T>(out, tile[r * stride + v] + (p->add ? load<T>(out, n) : bias), n);
+                   }
                  }
                });
 }

@@ -178,9 +178,9 @@ def rnn_forward(
         An argument has the wrong dtype or shape; the message names it.
     """
     W, U, b = params["W"], params["U"], params["b"]
-    for name, array in params.items():
-        if not array.flags.c_contiguous:
-            raise ValueError(f"params[{name!r}] must be C-contiguous, got strides {array.strides}")
+    if not (W.flags.c_contiguous and U.flags.c_contiguous and b.flags.c_contiguous):
+        strides = {name: array.strides for name, array in params.items()}
+        raise ValueError(f"params must be C-contiguous, got strides {strides}")
     dtype, D, H = W.dtype, W.shape[0], U.shape[0]
     x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
     T, N = x.shape[:2] if time_major else x.shape[1::-1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import as_size
-from .optim import Adam, clip_by_norm
+from .optim import Optimizer, clip_scale
 from .sequential import Sequential
 
 Array = np.ndarray
@@ -101,7 +101,7 @@ def cosine_decay(step: int, steps: int, floor: float = 0.05) -> float:
 def train_step(
     model: Sequential,
     loss: Any,
-    optimizer: Adam,
+    optimizer: Optimizer,
     x: Any,
     y: Any,
     state: Any = None,
@@ -117,7 +117,7 @@ def train_step(
         Its parameters change in place.
     loss : callable
         ``loss(outputs, y, lengths) -> value, gradient``, as in `fastrnn.losses`.
-    optimizer : Adam
+    optimizer : Optimizer
     x, y : arrays
         Inputs and targets.
     state : list, optional
@@ -157,9 +157,8 @@ def train_step(
     if not math.isfinite(value):
         raise FloatingPointError(f"the loss is {value}: lower the learning rate or clip the gradient")
     _, _, grads = model.backward(tape, gradient, input_gradient=False)
-    if clip_norm is not None:
-        clip_by_norm(grads, clip_norm)
-    optimizer.update(model.params, grads)
+    scale = 1.0 if clip_norm is None else clip_scale(grads, clip_norm)[1]
+    optimizer.update(model.params, grads, scale=scale)
     return value, final
 
 

@@ -283,7 +283,7 @@ def test_parameters_must_be_contiguous(backend):
     cell = CELLS["lstm"]
     params = {name: np.zeros(shape) for name, shape in cell.shapes(3, 4).items()}
     params["W"] = np.zeros((16, 3)).T
-    with pytest.raises(ValueError, match=r"params\['W'\] must be C-contiguous"):
+    with pytest.raises(ValueError, match="params must be C-contiguous"):
         rnn_forward(cell, params, np.zeros((2, 5, 3)))
 
 

@@ -24,6 +24,7 @@ agreement = importlib.import_module("bench.agreement")
 bars = importlib.import_module("bench.bars")
 contest = importlib.import_module("bench.contest")
 problem = importlib.import_module("bench.problem")
+readme = importlib.import_module("bench.readme")
 report = importlib.import_module("bench.report")
 results = importlib.import_module("bench.results")
 runners = importlib.import_module("bench.runners")
@@ -306,3 +307,25 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match=r"results\.json"):
             results.load(path)
+
+
+def test_readme_table_holds_every_ratio_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    records = [
+        {"cell": cell, "mode": mode, "N": s.N, "T": s.T, "D": s.D, "H": s.H, "ratio": None if s.H == 512 else 2.0}
+        for cell in problem.GRID_CELLS
+        for mode in ("forward", "training")
+        for s in problem.GRID_SHAPES
+    ]
+    environment = {"cpu": {"model": "a CPU"}, "versions": {"torch": "2.0"}}
+    run = {"threads": 1, "environment": environment, "records": records}
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    readme.write({"sections": {"grid": [run]}}, path)
+    text = path.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| N1 T100 D32 H32 | 2.00 | 2.00 | 2.00 |" in text
+    assert "| N64 T50 D512 H512 | - | - | - |" in text
+    assert "| geometric mean | - | - | - |" in text  # no mean over a grid with holes
+    with pytest.raises(ValueError, match="must hold the lines"):
+        path.write_text("nothing")
+        readme.write({"sections": {"grid": [run]}}, path)
