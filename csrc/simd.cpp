@@ -139,10 +139,11 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
 constexpr long OUTER_ROWS = 256;
 constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 
-template <class T> constexpr long packed_side(long M) { return (M + OUTER_TILE - 1) / OUTER_TILE * OUTER_TILE * OUTER_ROWS; }
+// Elements of a left side of M columns once it is packed: whole tiles.
+constexpr long packed_side(long M) { return (M + OUTER_TILE - 1) / OUTER_TILE * OUTER_TILE * OUTER_ROWS; }
 
 template <class T> long outer_scratch(long M0, long M1) {
-  return packed_side<T>(M0) + packed_side<T>(M1) + OUTER_ROWS * MAX_VECTORS * width<T>;
+  return packed_side(M0) + packed_side(M1) + OUTER_ROWS * MAX_VECTORS * width<T>;
 }
 
 // Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
@@ -177,8 +178,8 @@ void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed)
 
 template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
   constexpr long V = width<T>, panel = MAX_VECTORS * V;
-  T* left[2] = {scratch, scratch + packed_side<T>(o->M[0])};
-  T* right = left[1] + packed_side<T>(o->M[1]);
+  T* left[2] = {scratch, scratch + packed_side(o->M[0])};
+  T* right = left[1] + packed_side(o->M[1]);
   for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
     const long K = smaller(OUTER_ROWS, o->R - k0);
     for (int side = 0; side < 2; ++side) pack_left<T>(o->a[side] + k0 * o->M[side], o->M[side], K, left[side]);

@@ -20,7 +20,7 @@ template <class T> struct Forward {
   const T* panels;  // packed (K, G*H); see Kernels::pack
   const T* pre;     // (rows, ld pre_ld): projected input and biases, one block after another from block 0
   long pre_ld;
-  T* gates;         // (rows, ld gates_ld): activated gates out, from the first saved block; may be null, but not for GRU_BEFORE_*
+  T* gates;         // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
   long gates_ld;
   const T* h_prev;  // (rows, H)
   const T* c_prev;  // (rows, H); may be c

@@ -71,3 +71,11 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str | None]:
 def gemm(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Every way in which the compiled backend multiplies."""
     yield from _chosen("gemm", request.param)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Restore the number of threads."""
+    before = fastrnn.get_num_threads()
+    yield
+    fastrnn.set_num_threads(before)

@@ -34,14 +34,6 @@ def simd(compiled: None, isa: str | None) -> Iterator[None]:
     fastrnn.set_gemm(before)
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """Restore the number of threads."""
-    before = fastrnn.get_num_threads()
-    yield
-    fastrnn.set_num_threads(before)
-
-
 def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert got.keys() == expected.keys()
     different = [name for name in got if not np.array_equal(got[name], expected[name])]

@@ -44,13 +44,6 @@ def simd(compiled: None) -> Iterator[None]:
     fastrnn.set_gemm(before)
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = fastrnn.get_num_threads()
-    yield
-    fastrnn.set_num_threads(before)
-
-
 def assert_equal(got: Any, expected: Any) -> None:
     """The same structure, shapes and bits."""
     if isinstance(expected, (list, tuple)):
