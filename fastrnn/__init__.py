@@ -15,9 +15,10 @@ from .backend import (
     show_config,
     use_backend,
 )
-from .layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from .layers import Dense, Embedding
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
+from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
 

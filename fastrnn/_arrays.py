@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,19 @@ def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
         row = int(np.flatnonzero(outside)[0])
         raise ValueError(f"lengths must lie in 0..{T}, got {int(array[row])} in row {row}")
     return array.astype(np.int64)
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool, or raise a TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def as_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
+    """Return ``value`` if it is one of ``choices``, or raise."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from .backend import available_backends, get_backend, use_backend
-from .layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from .layers import Dense, Embedding
 from .losses import SoftmaxCrossEntropy
 from .optim import Adam
+from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .text import Vocabulary, ngram_bits, python_corpus, sample
 from .training import cosine_decay, endless_windows, mean_loss, streams, train_step

@@ -19,6 +19,27 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
+class Call:
+    """How a layer is to be run, as its caller said: passed on through stacks.
+
+    Attributes
+    ----------
+    lengths : array of int (N,), or None
+    mask : array of bool (N, T), (T, N) with ``time_major``, or None
+        False where a step is to be skipped.
+    time_major : bool
+        x and y are (T, N, .).
+    rng : numpy.random.Generator or None
+        What dropouts draw from in training.
+    """
+
+    lengths: Any = None
+    mask: Any = None
+    time_major: bool = False
+    rng: np.random.Generator | None = None
+
+
+@dataclass(frozen=True)
 class LayerTape:
     """What a layer's ``backward`` needs of one ``forward``. It refers to x and to the parameters: change neither
     between the two calls. It may be used more than once."""
@@ -70,9 +91,7 @@ class Layer:
 class StatefulLayer(Layer):
     """A layer that scans time and carries a state. Subclasses say how one batch is run; the calls live here."""
 
-    def _run(
-        self, x: Any, state: Any, lengths: Any, time_major: bool, keep: bool
-    ) -> tuple[Array, Any, Any]:  # y, final state, record
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:  # y, final state, record
         raise NotImplementedError
 
     def _adjoint(
@@ -118,7 +137,7 @@ class StatefulLayer(Layer):
             An argument has the wrong dtype or shape; the message names it.
         """
         x, single = self._batch(x, time_major)
-        y, state, _ = self._run(x, state, lengths, time_major, False)
+        y, state, _ = self._run(x, state, Call(lengths, time_major=time_major), False)
         return (_unbatch(y, time_major) if single else y), state
 
     def forward(
@@ -126,7 +145,7 @@ class StatefulLayer(Layer):
     ) -> tuple[Array, Any, LayerTape]:
         """Run the layer as a call does, and keep a tape for `backward`: returns (y, state, tape)."""
         x, single = self._batch(x, time_major)
-        y, state, record = self._run(x, state, lengths, time_major, True)
+        y, state, record = self._run(x, state, Call(lengths, time_major=time_major), True)
         return (_unbatch(y, time_major) if single else y), state, LayerTape(self, (record, time_major), single)
 
     def backward(

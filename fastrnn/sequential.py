@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Union
 
 import numpy as np
 
 from ._arrays import as_lengths, as_shape
-from .layer import StatefulLayer, StatelessLayer
-from .layers import RecurrentLayer
+from .layer import Call, StatefulLayer, StatelessLayer
 from .params import Params
+from .recurrent import RecurrentLayer
 
 Array = np.ndarray
 AnyLayer = Union[RecurrentLayer, StatelessLayer, "Sequential"]
@@ -114,7 +115,8 @@ class Sequential(StatefulLayer):
         x = np.asarray(x)
         return x if time_major else x.swapaxes(0, 1)
 
-    def _run(self, x: Any, state: Any, lengths: Any, time_major: bool, keep: bool) -> tuple[Array, Any, Any]:
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:
+        lengths, time_major = call.lengths, call.time_major
         states = self._entries("state", state)
         y = self._checked(x, time_major)
         T, N = y.shape[:2]
@@ -126,7 +128,7 @@ class Sequential(StatefulLayer):
             if isinstance(layer, StatelessLayer):
                 y, record = layer._run(y)
             else:
-                y, states[k], record = layer._run(y, states[k], lengths, True, keep)
+                y, states[k], record = layer._run(y, states[k], replace(call, time_major=True), keep)
             if keep:
                 records.append(record)
         if isinstance(self.layers[-1], StatelessLayer):

@@ -13,7 +13,8 @@ import numpy as np
 from . import backend, ops, reference, reference_session
 from ._arrays import as_shape, as_size
 from .layer import Layer, StatelessLayer
-from .layers import Dense, Embedding, RecurrentLayer, as_indices
+from .layers import Dense, Embedding, as_indices
+from .recurrent import RecurrentLayer
 from .sequential import Sequential
 
 Array = np.ndarray
