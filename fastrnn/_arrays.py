@@ -75,6 +75,17 @@ def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def as_mask(mask: Any, N: int, T: int, time_major: bool = False) -> np.ndarray:
+    """Return ``mask`` as bool (N, T), (T, N) with ``time_major``, or raise."""
+    array = np.asarray(mask)
+    if array.dtype != bool:
+        raise TypeError(f"mask must hold True and False (bool), got {array.dtype}")
+    shape = (T, N) if time_major else (N, T)
+    if array.shape != shape:
+        raise ValueError(f"mask must have shape {shape}, got {array.shape}")
+    return array
+
+
 def as_flag(name: str, value: Any) -> bool:
     """Return ``value`` as a bool, or raise a TypeError."""
     if not isinstance(value, (bool, np.bool_)):

@@ -1,18 +1,20 @@
-"""What all layers share: parameters, and calls that take a caller's arrays to a scan and back.
+"""What all layers share: parameters, and calls that take a caller's arrays to a layer and back.
 
-A layer holds parameters and nothing else. What a backward pass needs of its forward pass is on the tape that
-``forward`` returns, so one layer can be used from many threads at a time. Two kinds of layers: those that carry a
-state through time (`StatefulLayer`) and those that treat every position alike (`StatelessLayer`).
+What a backward pass needs of its forward pass is on the tape that ``forward`` returns, so one layer can be used from
+many threads at a time. Two kinds of layers: those that carry a state through time (`StatefulLayer`) and those that do
+not (`StatelessLayer`). Subclasses say how one batch is run, in ``_run`` and ``_adjoint``; the calls live here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ._arrays import as_shape
+from ._arrays import as_lengths, as_mask, as_shape
 from .params import Params
 
 Array = np.ndarray
@@ -38,6 +40,31 @@ class Call:
     time_major: bool = False
     rng: np.random.Generator | None = None
 
+    def __post_init__(self) -> None:
+        if self.lengths is not None and self.mask is not None:
+            raise ValueError("lengths and mask must not both be given: a mask says all that lengths say")
+        if self.rng is not None and not isinstance(self.rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, got {self.rng!r}")
+
+    def valid(self, N: int, T: int) -> Array | None:
+        """(T, N) true on the steps that count; None when all do. Raises where lengths or mask do not fit."""
+        if self.mask is not None:
+            mask = as_mask(self.mask, N, T, self.time_major)
+            return mask if self.time_major else mask.T
+        return None if self.lengths is None else np.arange(T)[:, None] < as_lengths(self.lengths, N, T)
+
+    def inside(self) -> Call:
+        """This call, as time-major layers within a stack get it."""
+        if self.time_major:
+            return self
+        return replace(self, mask=None if self.mask is None else np.asarray(self.mask).T, time_major=True)
+
+    def generator(self, layer: Layer) -> np.random.Generator:
+        """The rng, or a ValueError that names it."""
+        if self.rng is None:
+            raise ValueError(f"rng must be a numpy.random.Generator: {layer!r} draws from it in training, got None")
+        return self.rng
+
 
 @dataclass(frozen=True)
 class LayerTape:
@@ -46,6 +73,7 @@ class LayerTape:
 
     layer: Layer
     record: Any
+    time_major: bool = False
     single: bool = False
 
 
@@ -56,16 +84,28 @@ class Layer:
     ----------
     params : Params
         Name -> array; views into ``params.flat``.
+    buffers : mapping
+        Name -> array that training changes without a gradient, as the running statistics of a `BatchNorm`. They belong
+        to the model like its parameters; write to them in place.
     dtype : numpy.dtype
         float32 or float64.
     input_size : int or None
-        Features that x must have; None where x holds integers.
+        Features that x must have; None where x holds integers, and where any number will do.
     output_size : int
         Features of y.
+    takes_integers : bool
+        x holds integers (N, T).
+    pools : bool
+        y is one vector per sequence, (N, H).
+    gives_pair : bool
+        y is a tuple of two arrays.
     """
 
     input_size: int | None
     output_size: int
+    takes_integers = False
+    pools = False
+    gives_pair = False
     _params: Params
 
     @property
@@ -73,12 +113,23 @@ class Layer:
         return self._params
 
     @property
+    def buffers(self) -> Mapping[str, Array]:
+        return MappingProxyType({})
+
+    @property
     def dtype(self) -> np.dtype:
         return self._params.dtype
+
+    def _config(self) -> dict[str, Any]:
+        """Keyword arguments of the constructor that make a layer of this architecture; layers among them are parts."""
+        raise NotImplementedError
 
     def _move(self, flat: Array) -> None:
         """Keep the parameters in ``flat``, a piece of a larger model's buffer that already has their values."""
         self._params = self._params.over(flat, is_part=True)
+
+    def _settle(self, record: Any) -> None:
+        """Take over into `buffers` what a training run found; called once the whole run has gone well."""
 
     def _own(self, tape: Any) -> LayerTape:
         if not isinstance(tape, LayerTape):
@@ -87,40 +138,90 @@ class Layer:
             raise ValueError(f"tape must come from this layer's forward, got one of another layer, {tape.layer!r}")
         return tape
 
+    def _as_output(self, name: str, value: Any, outer: tuple[int | str, ...]) -> Any:
+        """``value``, which is to be like y, checked."""
+        shape = (*outer, self.output_size)
+        if not self.gives_pair:
+            return as_shape(name, value, self.dtype, shape)
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            got = f"{len(value)} values" if isinstance(value, (tuple, list)) else type(value).__name__
+            raise ValueError(f"{name} must be a pair of arrays, got {got}")
+        return tuple(as_shape(f"{name}[{k}]", part, self.dtype, shape) for k, part in enumerate(value))
+
+
+def each(function: Callable[[Array], Array], y: Any) -> Any:
+    """``function`` of y, or of both arrays where y is a pair."""
+    return tuple(map(function, y)) if isinstance(y, tuple) else function(y)
+
+
+def swapped(y: Any) -> Any:
+    """(T, N, .) <-> (N, T, .), of y or of both arrays where y is a pair."""
+    return each(lambda part: part.swapaxes(0, 1), y)
+
+
+def masked(x: Array, valid: Array | None) -> Array:
+    """x (T, N, ...) with zeros where ``valid`` (T, N) is false."""
+    if valid is None:
+        return x
+    return np.where(valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim)), x, x.dtype.type(0))
+
 
 class StatefulLayer(Layer):
-    """A layer that scans time and carries a state. Subclasses say how one batch is run; the calls live here."""
+    """A layer that scans time and carries a state."""
 
-    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:  # y, final state, record
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, Any]:
+        """y, final state, record; ``keep``: train, and record what `_adjoint` needs."""
         raise NotImplementedError
 
     def _adjoint(
         self, record: Any, dy: Any, dstate: Any, grads: Params, input_gradient: bool
-    ) -> tuple[Array | None, Any]:  # dx, dstate; gradients are added to grads
+    ) -> tuple[Array | None, Any]:
+        """dx, dstate; the gradients of parameters are added to ``grads``."""
         raise NotImplementedError
 
     def _batch(self, x: Any, time_major: bool) -> tuple[Any, bool]:
         """x with its batch axis, and whether it came as a single sequence without one."""
-        single = np.ndim(x) == (1 if self.input_size is None else 2)
+        single = np.ndim(x) == (1 if self.takes_integers else 2)
         if not single:
             return x, False
-        x = np.asarray(x) if self.input_size is None else as_shape("x", x, self.dtype, ("T", self.input_size))
-        return (x[:, None] if time_major else x[None]), True
+        x = np.asarray(x) if self.takes_integers else as_shape("x", x, self.dtype, ("T", self.input_size))
+        return np.expand_dims(x, 1 if time_major else 0), True
+
+    def _axis(self, time_major: bool) -> int:
+        """Where y's batch axis is."""
+        return 1 if time_major and not self.pools else 0
+
+    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, LayerTape]:
+        """Run x, a batch or a single sequence: y, final state, tape."""
+        x, single = self._batch(x, call.time_major)
+        if single and np.ndim(call.mask) == 1:
+            call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
+        y, state, record = self._run(x, state, call, keep)
+        if keep:
+            self._settle(record)
+        if single:
+            y = each(lambda part: np.squeeze(part, self._axis(call.time_major)), y)
+        return y, state, LayerTape(self, record, call.time_major, single)
 
     def __call__(
-        self, x: Any, state: Any = None, lengths: Any = None, *, time_major: bool = False
-    ) -> tuple[Array, Any]:
-        """Run the layer and keep nothing for a backward pass.
+        self, x: Any, state: Any = None, lengths: Any = None, *, mask: Any = None, time_major: bool = False
+    ) -> tuple[Any, Any]:
+        """Run the layer for inference, and keep nothing for a backward pass.
 
         Parameters
         ----------
         x : array (N, T, D), or (T, D) for one sequence; (T, N, D) with ``time_major``
             Integers (N, T) or (T,) where the first layer of a stack is an `Embedding`.
         state : initial state, optional
-            h (N, H) for SimpleRNN and GRU, a tuple (h, c) for LSTM, a list with one entry per layer for Sequential
-            (None for a layer without state). Zeros when None. A single sequence has states of one row.
+            h (N, H) for SimpleRNN and GRU, a tuple (h, c) for LSTM, a tuple (forward state, backward state) for
+            Bidirectional, a list with one entry per layer for Sequential (None for a layer without state). Zeros when
+            None. A single sequence has states of one row.
         lengths : array of int (N,), optional
             Valid steps of every row, 0..T; all T when None. What lies beyond them is never read.
+        mask : array of bool (N, T), optional
+            Instead of lengths, where there are holes: False on steps to skip. A skipped step keeps the state, its
+            output is that of the step before (zero before the first), and its x is never read. (T,) for one sequence,
+            (T, N) with ``time_major``.
         time_major : bool
             Take and return (T, N, .).
 
@@ -134,19 +235,30 @@ class StatefulLayer(Layer):
         Raises
         ------
         TypeError, ValueError
-            An argument has the wrong dtype or shape; the message names it.
+            An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
         """
-        x, single = self._batch(x, time_major)
-        y, state, _ = self._run(x, state, Call(lengths, time_major=time_major), False)
-        return (_unbatch(y, time_major) if single else y), state
+        y, state, _ = self._invoke(x, state, Call(lengths, mask, time_major), False)
+        return y, state
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, *, time_major: bool = False
-    ) -> tuple[Array, Any, LayerTape]:
-        """Run the layer as a call does, and keep a tape for `backward`: returns (y, state, tape)."""
-        x, single = self._batch(x, time_major)
-        y, state, record = self._run(x, state, Call(lengths, time_major=time_major), True)
-        return (_unbatch(y, time_major) if single else y), state, LayerTape(self, (record, time_major), single)
+        self,
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        time_major: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Any, Any, LayerTape]:
+        """Run the layer for training, and keep a tape for `backward`: returns (y, state, tape).
+
+        Arguments and results as those of a call, and
+
+        rng : numpy.random.Generator, optional
+            What dropouts draw from, in the order of the layers; needed where there are any. The same state of the
+            generator gives the same bits, on any backend and number of threads.
+        """
+        return self._invoke(x, state, Call(lengths, mask, time_major, rng), True)
 
     def backward(
         self, tape: LayerTape, dy: Any = None, dstate: Any = None, *, input_gradient: bool = True
@@ -178,32 +290,94 @@ class StatefulLayer(Layer):
             An argument has the wrong dtype or shape, or the tape is another layer's.
         """
         own = self._own(tape)
-        record, time_major = own.record
         if own.single and dy is not None:
-            dy = as_shape("dy", dy, self.dtype, ("T", self.output_size))
-            dy = dy[:, None] if time_major else dy[None]
+            dy = self._as_output("dy", dy, () if self.pools else ("T",))
+            dy = each(lambda part: np.expand_dims(part, self._axis(own.time_major)), dy)
         grads = self.params.zeros_like()
-        dx, dstate = self._adjoint(record, dy, dstate, grads, input_gradient)
+        dx, dstate = self._adjoint(own.record, dy, dstate, grads, input_gradient)
         if own.single and dx is not None:
-            dx = _unbatch(dx, time_major)
+            dx = np.squeeze(dx, 1 if own.time_major else 0)
         return dx, dstate, grads
 
 
-def _unbatch(y: Array, time_major: bool) -> Array:
-    return y[:, 0] if time_major else y[0]
-
-
 class StatelessLayer(Layer):
-    """A layer that treats every position of its input alike."""
+    """A layer without a state, whose y at one position depends on x there; statistics and pooling look at all."""
 
-    def __call__(self, x: Any) -> Array:
-        """Run the layer; x as the class says."""
-        return self._run(x)[0]
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
+        """y, record; ``keep``: train. ``valid``: true where x counts, of the shape of x without its features."""
+        raise NotImplementedError
 
-    def forward(self, x: Any) -> tuple[Array, LayerTape]:
-        """Run the layer and keep a tape for `backward`: returns (y, tape)."""
-        y, record = self._run(x)
-        return y, LayerTape(self, record)
+    def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
+        """dx; the gradients of parameters are added to ``grads``."""
+        raise NotImplementedError
+
+    def _valid(self, x: Any, call: Call) -> Array | None:
+        """Which positions of x, as the caller gave it, count: (N, T), (T,), (T, N) with ``time_major``, or None."""
+        if call.lengths is None and call.mask is None:
+            return None
+        outer = np.shape(x) if self.takes_integers else np.shape(x)[:-1]
+        if len(outer) == 1:
+            row = call if np.ndim(call.mask) != 1 else replace(call, mask=np.expand_dims(call.mask, 0))
+            return np.squeeze(replace(row, time_major=False).valid(1, *outer), 1)
+        if len(outer) != 2:
+            features = "" if self.takes_integers else ", D"
+            raise ValueError(f"x must have shape (N, T{features}) with lengths or a mask, got {np.shape(x)}")
+        T, N = outer if call.time_major else outer[::-1]
+        valid = call.valid(N, T)
+        return valid if valid is None or call.time_major else valid.T
+
+    def _invoke(self, x: Any, call: Call, keep: bool) -> tuple[Array, Any]:
+        """y, and what `backward` needs."""
+        valid = self._valid(x, call)
+        if valid is not None:
+            x = masked(np.asarray(x), valid)
+        y, record = self._run(x, call, keep, valid)
+        if keep:
+            self._settle(record)
+        ends = None if call.lengths is None or self.pools else valid
+        return masked(y, ends), (record, valid, ends)
+
+    def __call__(self, x: Any, lengths: Any = None, *, mask: Any = None, time_major: bool = False) -> Array:
+        """Run the layer for inference.
+
+        Parameters
+        ----------
+        x : array (..., D)
+            (N, T, D), (T, D) for one sequence or (T, N, D) with ``time_major`` where lengths or a mask are given.
+            `Embedding` takes integers, without D.
+        lengths : array of int (N,), optional
+            Valid steps of every row. What lies beyond them is never read, and y is zero there.
+        mask : array of bool (N, T), optional
+            Instead of lengths: False where x is never read, and counts as zero.
+        time_major : bool
+            The axes of x are (T, N, D).
+
+        Returns
+        -------
+        y : array (..., output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
+        """
+        return self._invoke(x, Call(lengths, mask, time_major), False)[0]
+
+    def forward(
+        self,
+        x: Any,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        time_major: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, LayerTape]:
+        """Run the layer for training, and keep a tape for `backward`: returns (y, tape).
+
+        Arguments as those of a call, and ``rng``, a numpy.random.Generator for a layer that draws.
+        """
+        y, kept = self._invoke(x, Call(lengths, mask, time_major, rng), True)
+        return y, LayerTape(self, kept)
 
     def backward(self, tape: LayerTape, dy: Any, *, input_gradient: bool = True) -> tuple[Array | None, Params]:
         """Gradients of a loss from dy, its gradient with respect to y: returns (dx, grads).
@@ -211,12 +385,9 @@ class StatelessLayer(Layer):
         dx is None without ``input_gradient`` and where x holds integers; grads is laid out like `params`. A tape of
         another layer, or a dy that is not like y, is a ValueError.
         """
-        record = self._own(tape).record
+        record, valid, ends = self._own(tape).record
+        if ends is not None:
+            dy = masked(self._as_output("dy", dy, ends.shape), ends)
         grads = self.params.zeros_like()
-        return self._adjoint(record, dy, grads, input_gradient), grads
-
-    def _run(self, x: Any) -> tuple[Array, Any]:  # y, record
-        raise NotImplementedError
-
-    def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:  # dx
-        raise NotImplementedError
+        dx = self._adjoint(record, dy, grads, input_gradient)
+        return (None if dx is None else masked(dx, valid)), grads

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import init
 from ._arrays import as_choice, as_shape, as_size
-from .layer import StatelessLayer
+from .layer import Call, StatelessLayer
 from .params import Params
 from .reference import sigmoid
 
@@ -93,7 +93,15 @@ class Dense(StatelessLayer):
         self._params = Params.zeros({"W": shape, "b": (self.output_size,)}, dtype)
         self.params["W"] = init.xavier_uniform(shape, seed, dtype)
 
-    def _run(self, x: Any) -> tuple[Array, Any]:
+    def _config(self) -> dict[str, Any]:
+        return {
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "activation": self.activation,
+            "dtype": self.dtype.name,
+        }
+
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
         outer = tuple("..." for _ in range(max(np.ndim(x), 1) - 1))
         x = as_shape("x", x, self.dtype, (*outer, self.input_size))
         swapped = is_time_major_view(x)
@@ -145,13 +153,17 @@ class Embedding(StatelessLayer):
     """
 
     input_size = None
+    takes_integers = True
 
     def __init__(self, vocab: int, dim: int, *, dtype: Any = "float32", seed: Any = None):
         self.vocab, self.output_size = as_size("vocab", vocab), as_size("dim", dim)
         self._params = Params.zeros({"W": (self.vocab, self.output_size)}, dtype)
         self.params["W"] = init.as_generator(seed).uniform(-0.05, 0.05, self.params["W"].shape).astype(self.dtype)
 
-    def _run(self, x: Any) -> tuple[Array, Any]:
+    def _config(self) -> dict[str, Any]:
+        return {"vocab": self.vocab, "dim": self.output_size, "dtype": self.dtype.name}
+
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
         x = as_indices("x", x, self.vocab)
         # take, unlike indexing, gives C order whatever the order of x
         return np.take(self.params["W"], x, axis=0), x

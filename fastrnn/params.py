@@ -73,14 +73,14 @@ class Params(dict[str, Array]):
         return cls(layout, _aligned_zeros(size, dtype))
 
     @classmethod
-    def join(cls, parts: list[Params]) -> Params:
-        """One buffer with a copy of every part's, side by side; names become ``"0.W"``, ``"1.U"``, ..."""
+    def join(cls, parts: Mapping[str, Params], dtype: Any) -> Params:
+        """One buffer with a copy of every part's, side by side; W of the part ``"fwd"`` is named ``"fwd.W"``."""
         layout, size = {}, 0
-        for k, part in enumerate(parts):
-            layout.update({f"{k}.{name}": (size + first, shape) for name, (first, shape) in part._layout.items()})
+        for prefix, part in parts.items():
+            layout.update({f"{prefix}.{name}": (size + first, shape) for name, (first, shape) in part._layout.items()})
             size += part.flat.size
-        joined = cls(layout, _aligned_zeros(size, parts[0].dtype))
-        for place, part in zip(joined.places(parts), parts, strict=True):
+        joined = cls(layout, _aligned_zeros(size, dtype_of(dtype)))
+        for place, part in zip(joined.places(list(parts.values())), parts.values(), strict=True):
             place[...] = part.flat
         return joined
 

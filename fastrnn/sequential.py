@@ -3,57 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Union
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_lengths, as_shape
-from .layer import Call, StatefulLayer, StatelessLayer
+from ._arrays import as_shape
+from .composite import Composite, check_part
+from .layer import Array, Call, Layer, StatefulLayer, StatelessLayer, masked, swapped
 from .params import Params
 from .recurrent import RecurrentLayer
 
-Array = np.ndarray
-AnyLayer = Union[RecurrentLayer, StatelessLayer, "Sequential"]
+
+def _is_layer(layer: Any) -> bool:
+    return isinstance(layer, (StatefulLayer, StatelessLayer))
 
 
-def _check_stack(layers: tuple[Any, ...]) -> None:
-    """Raise unless these layers can be stacked."""
-    if not layers:
-        raise ValueError("layers must hold at least one layer, got none")
+def _takes_any(layer: Layer) -> bool:
+    """Whether the layer takes and gives any number of features, of either dtype."""
+    return layer.input_size is None and not layer.takes_integers
+
+
+def _check_stack(layers: tuple[Any, ...]) -> list[Layer]:
+    """Those of the layers that say what they take; raises unless the layers can be stacked."""
     for k, layer in enumerate(layers):
-        if not isinstance(layer, (RecurrentLayer, StatelessLayer, Sequential)):
+        if not _is_layer(layer):
             raise TypeError(f"layers[{k}] must be a layer, got {layer!r}")
-        if layer.params.is_part:
-            raise ValueError(f"layers[{k}] must not be part of another Sequential: stack a copy.deepcopy of it")
+        check_part(f"layers[{k}]", layer, "stack")
         if any(layer is other for other in layers[:k]):
             raise ValueError(f"layers[{k}] must not be in the stack twice: stack a copy.deepcopy of it")
-        if layer.dtype != layers[0].dtype:
-            raise ValueError(f"layers[{k}] must have the dtype of layers[0], {layers[0].dtype}, got {layer.dtype}")
-        if k and layer.input_size != layers[k - 1].output_size:
-            takes = "integers" if layer.input_size is None else layer.input_size
-            raise ValueError(f"layers[{k}] must take {layers[k - 1].output_size} features, got one that takes {takes}")
+    definite = [(k, layer) for k, layer in enumerate(layers) if not _takes_any(layer)]
+    if not definite:
+        raise ValueError(f"layers must hold at least one layer with a size of its own, got {list(layers) or 'none'}")
+    first = definite[0][1]
+    if first is not layers[0] and first.takes_integers:
+        raise ValueError(f"layers[{definite[0][0]}] must come first, since it takes integers")
+    for (_, before), (k, layer) in pairwise(definite):
+        if layer.dtype != first.dtype:
+            raise ValueError(f"layers[{k}] must have the dtype of the others, {first.dtype}, got {layer.dtype}")
+        if layer.input_size != before.output_size:
+            takes = "integers" if layer.takes_integers else layer.input_size
+            raise ValueError(f"layers[{k}] must take {before.output_size} features, got one that takes {takes}")
+    _check_order(layers)
+    return [layer for _, layer in definite]
 
 
-def _masked(x: Array, mask: Array | None) -> Array:
-    """x (T, N, ...) with zeros where the mask (T, N) is false."""
-    return x if mask is None else np.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
+def _check_order(layers: tuple[Any, ...]) -> None:
+    """Raise where a layer follows one whose y is not a sequence of vectors, and cannot take that."""
+    for k, layer in enumerate(layers[1:], 1):
+        if layers[k - 1].gives_pair:
+            raise ValueError(f"layers[{k}] must not follow {layers[k - 1]!r}, whose y is a pair")
+        if any(before.pools for before in layers[:k]) and (layer.pools or isinstance(layer, StatefulLayer)):
+            raise ValueError(f"layers[{k}] must not need a sequence where one before has pooled it, got {layer!r}")
 
 
-class Sequential(StatefulLayer):
+class _Record(NamedTuple):
+    """What a stack's backward pass needs: what each layer's does, and how the call came."""
+
+    layers: list[Any]
+    valid: Array | None
+    ends: Array | None
+    outer: tuple[int, int]
+    time_major: bool
+
+
+class Sequential(Composite):
     """A stack: each layer's y is the next one's x.
 
     Parameters
     ----------
     layers : sequence of layers
         All of one dtype, each taking as many features as the one before gives. They become parts of the stack: their
-        parameters move into the stack's buffer, and stay reachable through ``layer.params``.
+        parameters move into the stack's buffer, and stay reachable through ``layer.params``. After a layer that pools
+        a sequence into one vector (`Attention`, `AttentionLSTM`) only layers without a state can follow, and nothing
+        after a `Bidirectional` with ``merge=None``.
 
     Notes
     -----
-    Parameters: ``"0.W"``, ``"1.U"``, ...: the number of the layer, a dot, its own name. State: a list with one entry
-    per layer, None for a layer without state. Between the layers everything stays time-major and nothing is copied.
-    With ``lengths``, y is zero beyond a row's length whatever the last layer is.
+    Parameters: ``"0.W"``, ``"1.U"``, ``"2.fwd.U"``, ...: the number of the layer, a dot, its own name. State: a list
+    with one entry per layer, None for a layer without state. Between the layers everything stays time-major and
+    nothing is copied. With ``lengths``, y is zero beyond a row's length whatever the last layer is; with a ``mask``,
+    layers without a state treat skipped steps like any others, but for statistics and attention, and a first one among
+    them sees zeros there.
 
     Examples
     --------
@@ -66,27 +97,21 @@ class Sequential(StatefulLayer):
     ['0.W', '1.W', '1.U', '1.b', '2.W', '2.b']
     """
 
-    def __init__(self, layers: Sequence[AnyLayer]):
-        self.layers = tuple(layers)
-        _check_stack(self.layers)
-        self.input_size, self.output_size = self.layers[0].input_size, self.layers[-1].output_size
-        self._params = Params.join(self._parts())
-        self._place()
+    def __init__(self, layers: Sequence[Layer]):
+        self.layers: tuple[Any, ...] = tuple(layers)
+        definite = _check_stack(self.layers)
+        self.input_size, self.output_size = definite[0].input_size, definite[-1].output_size
+        self.takes_integers = definite[0].takes_integers
+        self.pools = any(layer.pools for layer in self.layers)
+        self.gives_pair = self.layers[-1].gives_pair
+        self._join({str(k): layer for k, layer in enumerate(self.layers)}, definite[0].dtype)
 
-    def _parts(self) -> list[Params]:
-        return [layer.params for layer in self.layers]
+    def _config(self) -> dict[str, Any]:
+        return {"layers": self.layers}
 
-    def _place(self) -> None:
-        for layer, place in zip(self.layers, self.params.places(self._parts()), strict=True):
-            layer._move(place)
-
-    def _move(self, flat: Array) -> None:
-        super()._move(flat)
-        self._place()
-
-    def __reduce__(self) -> Any:
-        # the constructor joins the layers' own copies into one buffer again
-        return type(self), (self.layers,)
+    def _settle(self, record: _Record) -> None:
+        for layer, kept in zip(self.layers, record.layers, strict=True):
+            layer._settle(kept)
 
     def _entries(self, name: str, state: Any) -> list[Any]:
         """``state`` as a list with one entry per layer."""
@@ -101,10 +126,6 @@ class Sequential(StatefulLayer):
                 raise ValueError(f"{name}[{k}] must be None ({layer!r} has no state), got {type(entry).__name__}")
         return list(state)
 
-    def _mask(self, lengths: Any, N: int, T: int) -> Array | None:
-        """(T, N) true on valid steps; None when all are."""
-        return None if lengths is None else np.arange(T)[:, None] < as_lengths(lengths, N, T)
-
     def _checked(self, x: Any, time_major: bool) -> Array:
         """x as a time-major array."""
         outer = ("T", "N") if time_major else ("N", "T")
@@ -115,48 +136,59 @@ class Sequential(StatefulLayer):
         x = np.asarray(x)
         return x if time_major else x.swapaxes(0, 1)
 
-    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:
-        lengths, time_major = call.lengths, call.time_major
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, _Record]:
         states = self._entries("state", state)
-        y = self._checked(x, time_major)
+        y: Any = self._checked(x, call.time_major)
         T, N = y.shape[:2]
-        mask = self._mask(lengths, N, T)
+        valid = call.valid(N, T)
+        ends = valid if call.lengths is not None and not self.pools else None
         if isinstance(self.layers[0], StatelessLayer):
-            y = _masked(y, mask)
+            y = masked(y, valid)
         records: list[Any] = []
+        inside, left = call.inside(), valid
         for k, layer in enumerate(self.layers):
             if isinstance(layer, StatelessLayer):
-                y, record = layer._run(y)
+                y, record = layer._run(y, inside, keep, left)
             else:
-                y, states[k], record = layer._run(y, states[k], replace(call, time_major=True), keep)
+                y, states[k], record = layer._run(y, states[k], inside, keep)
+            if layer.pools:
+                left = None
             if keep:
                 records.append(record)
         if isinstance(self.layers[-1], StatelessLayer):
-            y = _masked(y, mask)
-        return (y if time_major else y.swapaxes(0, 1)), states, (records, mask, time_major, (T, N))
+            y = masked(y, ends)
+        if not (call.time_major or self.pools):
+            y = swapped(y)
+        return y, states, _Record(records, valid, ends, (T, N), call.time_major)
+
+    def _output_gradient(self, dy: Any, record: _Record) -> Any:
+        """dy as the last layer's adjoint takes it."""
+        (T, N), is_stateful = record.outer, isinstance(self.layers[-1], StatefulLayer)
+        if dy is None:
+            outer = (N,) if self.pools else (T, N)
+            return None if is_stateful else np.zeros((*outer, self.output_size), self.dtype)
+        if self.pools:
+            return self._as_output("dy", dy, (N,))
+        dy = self._as_output("dy", dy, (T, N) if record.time_major else (N, T))
+        dy = dy if record.time_major else swapped(dy)
+        return dy if is_stateful else masked(dy, record.ends)
 
     def _adjoint(
-        self, record: Any, dy: Any, dstate: Any, grads: Params, input_gradient: bool
+        self, record: _Record, dy: Any, dstate: Any, grads: Params, input_gradient: bool
     ) -> tuple[Array | None, Any]:
-        records, mask, time_major, (T, N) = record
         states = self._entries("dstate", dstate)
-        if dy is None:
-            d = None if isinstance(self.layers[-1], StatefulLayer) else np.zeros((T, N, self.output_size), self.dtype)
-        else:
-            outer = (T, N) if time_major else (N, T)
-            d = as_shape("dy", dy, self.dtype, (*outer, self.output_size))
-            d = d if time_major else d.swapaxes(0, 1)
-        if d is not None and isinstance(self.layers[-1], StatelessLayer):
-            d = _masked(d, mask)
-        places = grads.places(self._parts())
-        for k in reversed(range(len(self.layers))):
+        d = self._output_gradient(dy, record)
+        for k, own_grads in reversed(list(enumerate(self._grads(grads)))):
             layer, wanted = self.layers[k], input_gradient or k > 0
-            own_grads = layer.params.over(places[k])
             if isinstance(layer, StatelessLayer):
-                d = layer._adjoint(records[k], d, own_grads, wanted)
+                d = layer._adjoint(record.layers[k], d, own_grads, wanted)
             else:
-                d, states[k] = layer._adjoint(records[k], d, states[k], own_grads, wanted)
-        return (d if d is None or time_major else d.swapaxes(0, 1)), states
+                d, states[k] = layer._adjoint(record.layers[k], d, states[k], own_grads, wanted)
+        if d is None:
+            return None, states
+        if isinstance(self.layers[0], StatelessLayer):
+            d = masked(d, record.valid)
+        return (d if record.time_major else d.swapaxes(0, 1)), states
 
     def step(self, x_t: Any, state: Any = None) -> tuple[Array, list[Any]]:
         """Advance by one time step: the streaming form of a call.
@@ -171,6 +203,11 @@ class Sequential(StatefulLayer):
         -------
         y_t : array (N, output_size)
         state : list with one entry per layer
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument has the wrong dtype or shape, or a layer needs whole sequences.
         """
         states = self._entries("state", state)
         if self.input_size is not None:
@@ -180,13 +217,15 @@ class Sequential(StatefulLayer):
         else:
             y = np.asarray(x_t)
         for k, layer in enumerate(self.layers):
-            if isinstance(layer, StatelessLayer):
+            if isinstance(layer, StatelessLayer) and not layer.pools:
                 y = layer(y)
             elif isinstance(layer, Sequential):
                 y, states[k] = layer.step(y, states[k])
-            else:
+            elif isinstance(layer, RecurrentLayer):
                 states[k] = layer.step(y, states[k])
                 y = states[k][0] if isinstance(states[k], tuple) else states[k]
+            else:
+                raise ValueError(f"layers[{k}] must run step by step, got {layer!r}, which needs whole sequences")
         return y, states
 
     def __repr__(self) -> str:

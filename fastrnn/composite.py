@@ -1,0 +1,66 @@
+"""What layers made of other layers share: their parameters side by side in one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from .layer import Layer, StatefulLayer
+from .params import Params
+
+Array = np.ndarray
+
+
+def check_part(name: str, layer: Layer, whole: str) -> None:
+    """Raise where ``layer`` is part of a larger layer already: its parameters have room in one buffer only."""
+    if layer.params.is_part:
+        raise ValueError(f"{name} must not be part of another {whole}: take a copy.deepcopy of it")
+
+
+class Composite(StatefulLayer):
+    """A layer made of named parts, whose parameters move into one buffer.
+
+    A subclass calls `_join` once, in its constructor.
+    """
+
+    _parts: dict[str, Any]
+
+    def _join(self, parts: Mapping[str, Layer], dtype: Any) -> None:
+        """Make these the parts: their parameters become pieces of this layer's buffer, named ``"<part>.<name>"``."""
+        self._parts = dict(parts)
+        self._params = Params.join({name: part.params for name, part in parts.items()}, dtype)
+        self._place()
+
+    def _pieces(self, params: Params) -> list[Array]:
+        """The pieces of the buffer of ``params``, or of its gradients, that belong to each part."""
+        return params.places([part.params for part in self._parts.values()])
+
+    def _place(self) -> None:
+        for part, piece in zip(self._parts.values(), self._pieces(self.params), strict=True):
+            part._move(piece)
+
+    def _move(self, flat: Array) -> None:
+        super()._move(flat)
+        self._place()
+
+    def _grads(self, grads: Params) -> list[Params]:
+        """``grads`` as one for each part."""
+        return [part.params.over(piece) for part, piece in zip(self._parts.values(), self._pieces(grads), strict=True)]
+
+    @property
+    def buffers(self) -> Mapping[str, Array]:
+        return MappingProxyType(
+            {f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.buffers.items()}
+        )
+
+    def __getstate__(self) -> Any:
+        return {name: value for name, value in self.__dict__.items() if name != "_params"}, self.dtype
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, dtype = state
+        self.__dict__.update(attributes)
+        # each part comes with a buffer of its own: join them again
+        self._join(self._parts, dtype)
