@@ -184,7 +184,7 @@ class StatefulLayer(Layer):
         single = np.ndim(x) == (1 if self.takes_integers else 2)
         if not single:
             return x, False
-        x = np.asarray(x) if self.takes_integers else as_shape("x", x, self.dtype, ("T", self.input_size))
+        x = np.asarray(x) if self.input_size is None else as_shape("x", x, self.dtype, ("T", self.input_size))
         return np.expand_dims(x, 1 if time_major else 0), True
 
     def _axis(self, time_major: bool) -> int:
@@ -317,8 +317,9 @@ class StatelessLayer(Layer):
             return None
         outer = np.shape(x) if self.takes_integers else np.shape(x)[:-1]
         if len(outer) == 1:
-            row = call if np.ndim(call.mask) != 1 else replace(call, mask=np.expand_dims(call.mask, 0))
-            return np.squeeze(replace(row, time_major=False).valid(1, *outer), 1)
+            mask = np.expand_dims(call.mask, 0) if np.ndim(call.mask) == 1 else call.mask
+            valid = replace(call, mask=mask, time_major=False).valid(1, *outer)
+            return None if valid is None else valid[:, 0]
         if len(outer) != 2:
             features = "" if self.takes_integers else ", D"
             raise ValueError(f"x must have shape (N, T{features}) with lengths or a mask, got {np.shape(x)}")

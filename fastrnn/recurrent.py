@@ -69,6 +69,10 @@ class RecurrentLayer(StatefulLayer):
         x_t = as_shape("x_t", x_t, self.dtype, ("N", self.input_size))
         return ops.rnn_forward(self.cell, self.params, x_t[None], state, time_major=True)[1]
 
+    def _config(self) -> dict[str, Any]:
+        sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
+        return {**sizes, "reverse": self.reverse, "dtype": self.dtype.name}
+
     def __repr__(self) -> str:
         reverse = ", reverse=True" if self.reverse else ""
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{self._options()}{reverse})"
@@ -124,6 +128,9 @@ class SimpleRNN(RecurrentLayer):
     ):
         self.activation = as_choice("activation", activation, ("tanh", "relu"))
         super().__init__(CELLS[f"rnn_{activation}"], input_size, hidden_size, reverse, dtype, seed)
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "activation": self.activation}
 
     def _options(self) -> str:
         return "" if self.activation == "tanh" else f", activation={self.activation!r}"
@@ -228,6 +235,9 @@ class GRU(RecurrentLayer):
         self.reset_after = as_flag("reset_after", reset_after)
         cell = CELLS["gru" if self.reset_after else "gru_before"]
         super().__init__(cell, input_size, hidden_size, reverse, dtype, seed)
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "reset_after": self.reset_after}
 
     def _options(self) -> str:
         return "" if self.reset_after else ", reset_after=False"
