@@ -22,9 +22,10 @@ from .layers import Dense, Embedding
 from .losses import SoftmaxCrossEntropy
 from .optim import Adam
 from .recurrent import GRU, LSTM, SimpleRNN
+from .schedules import Cosine
 from .sequential import Sequential
 from .text import Vocabulary, ngram_bits, python_corpus, sample
-from .training import cosine_decay, endless_windows, mean_loss, streams, train_step
+from .training import endless_windows, mean_loss, streams, train_step
 
 Array = np.ndarray
 
@@ -109,7 +110,8 @@ class Trainer:
     """A model, its optimiser and its place in the text: `update` makes the next update."""
 
     def __init__(self, model: Sequential, corpus: Corpus, learning_rate: float, updates: int):
-        self.model, self.learning_rate, self.updates = model, learning_rate, updates
+        self.model, self.updates = model, updates
+        self.schedule = Cosine(learning_rate, updates, final=0.05 * learning_rate)
         self.optimizer, self.loss = Adam(learning_rate, beta2=0.99), SoftmaxCrossEntropy()
         self.data: Iterator[tuple[Array, Array, bool]] = endless_windows(*streams(corpus.train, ROWS), STEPS)
         self.state: Any = None
@@ -118,7 +120,7 @@ class Trainer:
     def update(self) -> tuple[float, int]:
         """Return the loss before the update, in nats, and the characters it was measured on."""
         x, y, is_first = next(self.data)
-        self.optimizer.lr = self.learning_rate * cosine_decay(self.done, self.updates)
+        self.optimizer.lr = self.schedule(self.done)
         state = None if is_first else self.state
         value, self.state = train_step(self.model, self.loss, self.optimizer, x, y, state, clip_norm=CLIP_NORM)
         self.done += 1

@@ -1,16 +1,21 @@
-"""Training: truncated backpropagation through time over streams of text."""
+"""One step of training, and what goes over text in order: truncated backpropagation through time.
+
+`fastrnn.fit` is the loop around it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ._arrays import as_size
+from .data import Batch, TextBatches, as_batch
+from .losses import Loss
 from .optim import Optimizer, clip_scale
-from .sequential import Sequential
+from .params import Params
 
 Array = np.ndarray
 
@@ -82,24 +87,64 @@ def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, 
         yield from windows(x, y, T)
 
 
-def cosine_decay(step: int, steps: int, floor: float = 0.05) -> float:
-    """Factor of the learning rate at ``step`` of ``steps``: half a cosine from 1 down to ``floor``.
+def loss_and_gradient(
+    model: Any, loss: Any, batch: Batch, state: Any = None, rng: np.random.Generator | None = None
+) -> tuple[float, Params | None, Any]:
+    """The loss of a batch, its gradient with respect to every parameter, and the final state.
 
-    References
+    Parameters
     ----------
-    Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts".
+    model : layer
+    loss : callable
+        ``loss(outputs, y, lengths, mask=mask) -> value, gradient``, as in `fastrnn.losses`. Where the outputs have no
+        time axis (N, K), it gets neither lengths nor mask.
+    batch : Batch
+        Its ``carry`` is not looked at.
+    state : like the model's state, optional
+        Initial state; zeros when None. No gradient flows through it: that is the truncation.
+    rng : numpy.random.Generator, optional
+        What dropouts draw from.
+
+    Returns
+    -------
+    loss : float
+    grads : Params, or None where the loss is not finite
+    state : the final state; None for a model without one
 
     Examples
     --------
-    >>> from fastrnn.training import cosine_decay
-    >>> cosine_decay(0, 10), cosine_decay(10, 10)
-    (1.0, 0.05)
+    >>> import numpy as np
+    >>> from fastrnn import Dense
+    >>> from fastrnn.data import Batch
+    >>> from fastrnn.losses import MeanSquaredError
+    >>> from fastrnn.training import loss_and_gradient
+    >>> model, x = Dense(1, 1, seed=0), np.ones((4, 1), "float32")
+    >>> model.params["W"][...], model.params["b"][...] = 2, 0
+    >>> value, grads, state = loss_and_gradient(model, MeanSquaredError(), Batch(x, 0 * x))
+    >>> value, grads["b"].tolist()
+    (4.0, [4.0])
     """
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1)))
+    result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng)
+    outputs, tape = result[0], result[-1]
+    value, gradient = loss(outputs, batch.y, **_valid(outputs, batch))
+    final = result[1] if len(result) == 3 else None
+    if not math.isfinite(value):
+        return value, None, final
+    return value, model.backward(tape, gradient, input_gradient=False)[-1], final
+
+
+def _initial(state: Any) -> tuple[Any, ...]:
+    """The state as an argument that models without one do not have."""
+    return () if state is None else (state,)
+
+
+def _valid(outputs: Any, batch: Batch) -> dict[str, Any]:
+    """lengths and mask, where the outputs have a time axis that they are about."""
+    return {"lengths": batch.lengths, "mask": batch.mask} if np.ndim(outputs) == 3 else {}
 
 
 def train_step(
-    model: Sequential,
+    model: Any,
     loss: Any,
     optimizer: Optimizer,
     x: Any,
@@ -107,24 +152,29 @@ def train_step(
     state: Any = None,
     lengths: Any = None,
     *,
+    mask: Any = None,
     clip_norm: float | None = None,
+    rng: np.random.Generator | None = None,
 ) -> tuple[float, Any]:
     """Forward, loss, backward, clip, update.
 
     Parameters
     ----------
-    model : Sequential
+    model : layer
         Its parameters change in place.
     loss : callable
-        ``loss(outputs, y, lengths) -> value, gradient``, as in `fastrnn.losses`.
+        ``loss(outputs, y, lengths, mask=mask) -> value, gradient``, as in `fastrnn.losses`.
     optimizer : Optimizer
     x, y : arrays
         Inputs and targets.
     state : list, optional
         Initial state; zeros when None. No gradient flows through it: that is the truncation.
     lengths : array of int (N,), optional
+    mask : array of bool (N, T), optional
     clip_norm : float, optional
         Limit of the gradient's global norm.
+    rng : numpy.random.Generator, optional
+        What dropouts draw from.
 
     Returns
     -------
@@ -152,20 +202,62 @@ def train_step(
     >>> losses[-1] < 0.1 < losses[0]
     True
     """
-    outputs, final, tape = model.forward(x, state, lengths)
-    value, gradient = loss(outputs, y, lengths)
-    if not math.isfinite(value):
+    value, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
+    if grads is None:
         raise FloatingPointError(f"the loss is {value}: lower the learning rate or clip the gradient")
-    _, _, grads = model.backward(tape, gradient, input_gradient=False)
     scale = 1.0 if clip_norm is None else clip_scale(grads, clip_norm)[1]
     optimizer.update(model.params, grads, scale=scale)
     return value, final
 
 
-def mean_loss(model: Sequential, loss: Any, x: Array, y: Array, T: int) -> float:
+def mean_loss(model: Any, loss: Any, x: Array, y: Array, T: int) -> float:
     """Mean loss over streams (N, L), the state carried from each window of T steps to the next."""
-    state, total = None, 0.0
-    for x_window, y_window, is_first in windows(x, y, T):
-        outputs, state = model(x_window, None if is_first else state)
-        total += loss(outputs, y_window)[0] * x_window.size
-    return total / x.size
+    return evaluate(model, {"loss": loss}, TextBatches(x, y, as_size("T", T)))["loss"]
+
+
+def evaluate(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) -> dict[str, float]:
+    """Losses and metrics of a model over batches, as for inference: nothing is dropped out.
+
+    Parameters
+    ----------
+    model : layer
+    measures : mapping
+        Name -> loss or metric of `fastrnn.losses`.
+    batches : iterable of `Batch` or tuples (x, y, ...)
+
+    Returns
+    -------
+    dict
+        Name -> the mean over all batches, of one weight per valid element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import Dense
+    >>> from fastrnn.losses import Accuracy, SoftmaxCrossEntropy
+    >>> from fastrnn.training import evaluate
+    >>> x, y = np.eye(3, dtype="float32"), np.arange(3)
+    >>> model = Dense(3, 3)
+    >>> model.params["W"] = 10 * x
+    >>> evaluate(model, {"accuracy": Accuracy(), "loss": SoftmaxCrossEntropy()}, [(x, y)])["accuracy"]
+    1.0
+    """
+    sums, weights = dict.fromkeys(measures, 0.0), dict.fromkeys(measures, 0.0)
+    state: Any = None
+    for batch in map(as_batch, batches):
+        result = model(batch.x, *_initial(state if batch.carry else None), lengths=batch.lengths, mask=batch.mask)
+        outputs, state = result if isinstance(result, tuple) else (result, None)
+        for name, measure in measures.items():
+            value = measure(outputs, batch.y, **_valid(outputs, batch))[0]
+            weight = weight_of(measure, outputs, batch)
+            sums[name] += value * weight if weight else 0.0
+            weights[name] += weight
+    return {name: sums[name] / weights[name] if weights[name] else math.nan for name in measures}
+
+
+def weight_of(measure: Any, outputs: Any, batch: Batch) -> float:
+    """What a batch's value counts in a mean of several: its valid elements, or its rows where ``measure`` is a plain
+    function."""
+    if isinstance(measure, Loss):
+        return measure.weight(batch.y, **_valid(outputs, batch))
+    return float(len(batch.y))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from cases import TOLERANCES
@@ -13,7 +11,7 @@ import fastrnn
 from fastrnn import GRU, LSTM, Dense, Embedding, Sequential, SimpleRNN
 from fastrnn.losses import SoftmaxCrossEntropy
 from fastrnn.optim import Adam
-from fastrnn.training import cosine_decay, endless_windows, mean_loss, streams, train_step, windows
+from fastrnn.training import endless_windows, mean_loss, streams, train_step, windows
 
 LAYERS = {
     "rnn": lambda D, H, **o: SimpleRNN(D, H, **o),
@@ -160,15 +158,6 @@ def test_the_same_seed_trains_the_same_model(backend):
         return model.params.flat
 
     assert np.array_equal(trained(), trained())
-
-
-def test_cosine_decay():
-    assert cosine_decay(0, 8) == 1.0
-    assert cosine_decay(4, 8, floor=0.2) == pytest.approx(0.6)
-    assert cosine_decay(8, 8, floor=0.2) == pytest.approx(0.2)
-    assert cosine_decay(100, 8, floor=0.2) == pytest.approx(0.2)
-    assert all(cosine_decay(k, 8) > cosine_decay(k + 1, 8) for k in range(8))
-    assert math.isfinite(cosine_decay(1, 1))
 
 
 @pytest.mark.parametrize(
