@@ -33,12 +33,15 @@ class Call:
         x and y are (T, N, .).
     rng : numpy.random.Generator or None
         What dropouts draw from in training.
+    checkpoint : bool or int
+        Recurrent layers keep the state of every so many steps only (True: of as many as suit them).
     """
 
     lengths: Any = None
     mask: Any = None
     time_major: bool = False
     rng: np.random.Generator | None = None
+    checkpoint: bool | int = False
 
     def __post_init__(self) -> None:
         if self.lengths is not None and self.mask is not None:
@@ -249,6 +252,7 @@ class StatefulLayer(Layer):
         mask: Any = None,
         time_major: bool = False,
         rng: np.random.Generator | None = None,
+        checkpoint: bool | int = False,
     ) -> tuple[Any, Any, LayerTape]:
         """Run the layer for training, and keep a tape for `backward`: returns (y, state, tape).
 
@@ -257,8 +261,12 @@ class StatefulLayer(Layer):
         rng : numpy.random.Generator, optional
             What dropouts draw from, in the order of the layers; needed where there are any. The same state of the
             generator gives the same bits, on any backend and number of threads.
+        checkpoint : bool or int
+            Save memory on long sequences: recurrent layers keep y and the state of every so many steps, about the
+            square root of T for True, and `backward` computes the rest again. The compiled backend rounds the number
+            up to what it sums at a time, and gives the same bits as without.
         """
-        return self._invoke(x, state, Call(lengths, mask, time_major, rng), True)
+        return self._invoke(x, state, Call(lengths, mask, time_major, rng, checkpoint), True)
 
     def backward(
         self, tape: LayerTape, dy: Any = None, dstate: Any = None, *, input_gradient: bool = True

@@ -7,7 +7,7 @@ pass, (N, T, D) with optional lengths, and what kernels work on, the packed rows
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from ._arrays import as_lengths, as_shape
+from ._arrays import as_lengths, as_mask, as_shape
 from .cells import Cell
+from .scan import SILENT, Noise, Trace
 
 Array = np.ndarray
 
@@ -36,9 +37,17 @@ class _Batch:
         return np.ascontiguousarray(time_first).reshape(self.T * self.N, x.shape[2])
 
     def unpack(self, packed: Array) -> Array:
-        """(R, H) -> (N, T, H), a transposed view, or (T, N, H) with time_major."""
+        """(R, H) -> (N, T, H), a transposed view, or (T, N, H) with time_major; zeros where no step is."""
         time_first = packed.reshape(self.T, self.N, packed.shape[1])
         return time_first if self.time_major else time_first.swapaxes(0, 1)
+
+    def unpack_output(self, packed: Array) -> Array:
+        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
+        return self.unpack(packed)
+
+    def pack_gradient(self, dy: Array) -> Array:
+        """The adjoint of `unpack_output`."""
+        return self.pack(dy)
 
     def sort(self, state: Array) -> Array:
         """(N, H) in the caller's order -> contiguous, in packed order."""
@@ -59,9 +68,13 @@ def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
 
 
 class _Ragged:
-    """The packed order of a batch with lengths: sequences by falling length, only their valid steps."""
+    """The packed order of a batch of which only some steps are valid: sequences by falling number of those.
 
-    def __init__(self, lengths: Array, T: int, time_major: bool, reverse: bool):
+    ``lengths`` counts each row's valid steps; ``times`` (N, T) has their times in front, in order: where there is no
+    mask, those are 0, 1, 2, ...
+    """
+
+    def __init__(self, lengths: Array, T: int, time_major: bool, reverse: bool, times: Array | None = None):
         N = len(lengths)
         self.N, self.T, self.time_major = N, T, time_major
         self.order = np.argsort(-lengths, kind="stable")
@@ -74,6 +87,8 @@ class _Ragged:
         place = np.arange(len(step)) - np.repeat(self.start, self.rows)
         row = self.order[place]
         time = lengths[row] - 1 - step if reverse else step
+        if times is not None:
+            time = times[row, time]
         self.at = (time, row) if time_major else (row, time)
 
     def pack(self, x: Array) -> Array:
@@ -84,6 +99,8 @@ class _Ragged:
         padded = np.zeros((*outer, packed.shape[1]), packed.dtype)
         padded[self.at] = packed
         return padded
+
+    unpack_output, pack_gradient = unpack, pack
 
     def sort(self, state: Array) -> Array:
         return state[self.order]
@@ -98,6 +115,40 @@ class _Ragged:
         return final
 
 
+class _Masked(_Ragged):
+    """A batch with holes: a step that is skipped repeats the output before it, in the order of the scan."""
+
+    def __init__(self, mask: Array, time_major: bool, reverse: bool):
+        valid = mask.T if time_major else mask
+        N, T = valid.shape
+        times = np.argsort(~valid, axis=1, kind="stable")  # valid ones first
+        super().__init__(valid.sum(axis=1), T, time_major, reverse, times)
+        # which packed row each output shows: the latest valid step's; -1 before the first
+        shown = np.full((N, T), -1)
+        time, row = self.at if time_major else self.at[::-1]
+        shown[row, time] = np.arange(len(time))
+        along = shown[:, ::-1] if reverse else shown
+        latest = np.maximum.accumulate(np.where(along >= 0, np.arange(T), -1), axis=1)
+        along[...] = np.where(latest >= 0, np.take_along_axis(along, np.maximum(latest, 0), axis=1), -1)
+        self.shown = shown.T if time_major else shown
+
+    def unpack_output(self, packed: Array) -> Array:
+        if not len(packed):
+            return np.zeros((*self.shown.shape, packed.shape[1]), packed.dtype)
+        y = packed[self.shown]
+        y[self.shown < 0] = 0
+        return y
+
+    def pack_gradient(self, dy: Array) -> Array:
+        packed = np.zeros((len(self.at[0]), dy.shape[2]), dy.dtype)
+        seen = self.shown >= 0
+        np.add.at(packed, self.shown[seen], dy[seen])
+        return packed
+
+
+_Order = _Batch | _Ragged
+
+
 @dataclass(frozen=True)
 class Tape:
     """What `rnn_backward` needs of one `rnn_forward`.
@@ -109,33 +160,93 @@ class Tape:
     cell: Cell
     module: ModuleType
     params: Mapping[str, Array]
-    order: _Batch | _Ragged
+    order: _Order
+    noise: Noise
     x: Array
     h0: Array
     c0: Array | None
-    y: Array
-    gates: Array | None
+    trace: Trace
+    checkpoints: tuple[_Checkpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """Steps first..last of a scan, and the state c before them; h is in y."""
+
+    first: int
+    last: int
     c: Array | None
 
 
+def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: bool) -> _Order:
+    if mask is not None:
+        if lengths is not None:
+            raise ValueError("lengths and mask must not be given together: a mask says both")
+        return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
+    if lengths is not None:
+        return _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
+    return _batch(N, T, time_major, reverse)
+
+
+def _widths(cell: Cell, H: int) -> tuple[int, ...]:
+    """Of every state."""
+    return (cell.output_size(H), H)[: len(cell.states)]
+
+
 def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) -> list[Array]:
-    """``state`` as one fresh-or-borrowed (N, H) array per state of the cell; zeros for None."""
+    """``state`` as one fresh-or-borrowed array (N, P), and (N, H) for c, per state of the cell; zeros for None."""
+    widths = _widths(cell, H)
     if state is None:
-        return [np.zeros((N, H), dtype) for _ in cell.states]
-    if len(cell.states) == 1:
-        parts = (state,)
-    else:
-        if not isinstance(state, (tuple, list)) or len(state) != len(cell.states):
-            wanted = ", ".join(cell.states)
-            got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise ValueError(f"{name} must be a tuple ({wanted}), got {got}")
-        parts = tuple(state)
-    names = [name] if len(parts) == 1 else [f"{name}[{k}] ({part})" for k, part in enumerate(cell.states)]
-    return [as_shape(label, part, dtype, (N, H)) for label, part in zip(names, parts, strict=True)]
+        return [np.zeros((N, width), dtype) for width in widths]
+    if len(widths) == 1:
+        return [as_shape(name, state, dtype, (N, widths[0]))]
+    if not isinstance(state, (tuple, list)) or len(state) != len(widths):
+        wanted = ", ".join(cell.states)
+        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise ValueError(f"{name} must be a tuple ({wanted}), got {got}")
+    return [as_shape(f"{name}[{k}] ({part})", state[k], dtype, (N, widths[k])) for k, part in enumerate(cell.states)]
 
 
 def _as_state(parts: list[Array]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _parts(state: Any) -> tuple[Array, ...]:
+    """The opposite of `_as_state`."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def _hidden_size(cell: Cell, params: Mapping[str, Array]) -> int:
+    return params["W"].shape[1] // len(cell.gates)
+
+
+def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, y: Array) -> Trace:
+    """A tape's arrays for R packed rows."""
+
+    def rows(width: int) -> Array:
+        return module.empty((R, width), dtype)
+
+    width = len(cell.gates) * H
+    return Trace(
+        y,
+        rows(H) if len(cell.states) > 1 else None,
+        rows(len(cell.saved) * H) if cell.saved else None,
+        rows(H) if cell.zoneout and len(cell.states) > 1 else None,
+        *(rows(width) if cell.layer_norm else None for _ in range(2)),
+        *(rows(len(cell.norms)) if cell.layer_norm else None for _ in range(2)),
+    )
+
+
+def _packed_noise(order: _Order, noise: Noise) -> Noise:
+    """Noise in the caller's order -> in packed order."""
+    if noise is SILENT:
+        return noise
+
+    def share(new: Array | None) -> Array | None:
+        return None if new is None else new if new.ndim == 2 else order.pack(new)
+
+    mask = None if noise.mask is None else np.ascontiguousarray(order.sort(noise.mask))
+    return Noise(mask, share(noise.new_h), share(noise.new_c))
 
 
 def rnn_forward(
@@ -145,9 +256,12 @@ def rnn_forward(
     state: Any = None,
     lengths: Any = None,
     *,
+    mask: Any = None,
     reverse: bool = False,
     time_major: bool = False,
     keep: bool = False,
+    noise: Noise = SILENT,
+    checkpoint: int = 0,
 ) -> tuple[Array, Any, Tape | None]:
     """Run a layer's scan over a batch of sequences.
 
@@ -157,18 +271,26 @@ def rnn_forward(
     params : mapping
         Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous.
     x : array (N, T, D), or (T, N, D) with ``time_major``
-    state : array (N, H), or a tuple of them for a cell with several states, optional
-        Initial state; zeros when None.
+    state : array (N, P), or a tuple of it and c (N, H), optional
+        Initial state; zeros when None. P is H without a projection.
     lengths : array of int (N,), optional
         Valid steps of every row, 0..T; all T when None.
+    mask : array of bool (N, T), (T, N) with ``time_major``, optional
+        In the place of lengths: False where a step is skipped. The state stays, y repeats the output before it, zeros
+        before the first valid step.
     reverse : bool
         Scan from each row's last valid step to its first.
     keep : bool
         Keep a tape for `rnn_backward`.
+    noise : Noise
+        With ``mask`` (N, P); ``new_h`` and ``new_c`` (N, T, .), (T, N, .) with ``time_major``, or (1, .) for all.
+    checkpoint : int
+        With ``keep``: keep the state of every so many steps, rounded up to what the backend sums at a time, and compute
+        the rest again in `rnn_backward`. 0 keeps everything.
 
     Returns
     -------
-    y : array (N, T, H) (a transposed view of time-major memory), or (T, N, H) with ``time_major``
+    y : array (N, T, P) (a transposed view of time-major memory), or (T, N, P) with ``time_major``
     state : like ``state``, fresh arrays
     tape : Tape, or None without ``keep``
 
@@ -177,36 +299,42 @@ def rnn_forward(
     TypeError, ValueError
         An argument has the wrong dtype or shape; the message names it.
     """
-    W, U, b = params["W"], params["U"], params["b"]
-    if not (W.flags.c_contiguous and U.flags.c_contiguous and b.flags.c_contiguous):
-        strides = {name: array.strides for name, array in params.items()}
-        raise ValueError(f"params must be C-contiguous, got strides {strides}")
-    dtype, D, H = W.dtype, W.shape[0], U.shape[0]
+    W = params["W"]
+    for name, array in params.items():
+        if not array.flags.c_contiguous:
+            raise ValueError(f"params must be C-contiguous, got strides {array.strides} of {name}")
+    dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
     x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
     T, N = x.shape[:2] if time_major else x.shape[1::-1]
-    order: _Batch | _Ragged
-    if lengths is None:
-        order = _batch(N, T, time_major, reverse)
-    else:
-        order = _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
+    order = _order(lengths, mask, N, T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
-    packed = order.pack(x)
-    R = packed.shape[0]
+    packed, noise = order.pack(x), _packed_noise(order, noise)
     module = backend.current()
-    y = module.empty((R, H), dtype)
-    gates = module.empty((R, len(cell.saved) * H), dtype) if keep and cell.saved else None
-    c = None if c0 is None else module.empty((R, H), dtype) if keep else c0.copy()
-    module.forward(cell, packed, W, U, b, params.get("b_rec"), h0, c0, order.start, order.rows, y, gates, c, keep)
+    y = module.empty((len(packed), h0.shape[1]), dtype)
+    if keep and checkpoint and len(packed):
+        tape, c = _forward_in_parts(Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y)), checkpoint)
+    elif keep:
+        trace = _trace(cell, module, len(packed), H, dtype, y)
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True)
+        tape, c = Tape(cell, module, params, order, noise, packed, h0, c0, trace), None
+    else:
+        tape, c = None, None if c0 is None else c0.copy()
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False)
     final = [order.last(y, h0)]
-    if c is not None and c0 is not None:
-        final.append(order.last(c, c0) if keep else c)
-    tape = Tape(cell, module, params, order, packed, h0, c0, y, gates, c) if keep else None
-    return order.unpack(y), _as_state([order.restore(part) for part in final]), tape
+    if c0 is not None:
+        final.append(order.last(tape.trace.c, c0) if c is None and tape is not None else c)
+    return order.unpack_output(y), _as_state([order.restore(part) for part in final]), tape
 
 
 def rnn_backward(
-    tape: Tape, dy: Any = None, dstate: Any = None, *, grads: Mapping[str, Array], input_gradient: bool = True
+    tape: Tape,
+    dy: Any = None,
+    dstate: Any = None,
+    *,
+    grads: Mapping[str, Array],
+    input_gradient: bool = True,
+    dcells: Any = None,
 ) -> tuple[Array | None, Any]:
     """Run the adjoint of the scan that ``tape`` recorded, on the backend that recorded it.
 
@@ -221,6 +349,8 @@ def rnn_backward(
         Arrays like the parameters; the gradients are added to them.
     input_gradient : bool
         False leaves dx out.
+    dcells : array (N, T, H), (T, N, H) with ``time_major``, optional
+        Gradient with respect to what `cells_of` gives; zeros when None.
 
     Returns
     -------
@@ -229,34 +359,126 @@ def rnn_backward(
         Gradient with respect to the initial state.
     """
     cell, order = tape.cell, tape.order
-    U = tape.params["U"]
-    dtype, H = U.dtype, U.shape[0]
+    H = _hidden_size(cell, tape.params)
+    dtype = tape.params["W"].dtype
+    outer = (order.T, order.N) if order.time_major else (order.N, order.T)
     if dy is not None:
-        outer = (order.T, order.N) if order.time_major else (order.N, order.T)
-        dy = order.pack(as_shape("dy", dy, dtype, (*outer, H)))
+        dy = order.pack_gradient(as_shape("dy", dy, dtype, (*outer, tape.h0.shape[1])))
+    if dcells is not None:
+        dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
     dx = tape.module.empty(tape.x.shape, dtype) if input_gradient else None
+    run = _backward_in_parts if tape.checkpoints else _backward
+    run(tape, dy, dcells, dh, dc, dx, grads)
+    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
+
+
+def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
+    order = tape.order
     tape.module.backward(
-        cell,
+        tape.cell,
+        tape.params,
         tape.x,
-        tape.params["W"],
-        U,
-        tape.params.get("b_rec"),
         tape.h0,
         tape.c0,
+        tape.noise,
         order.start,
         order.rows,
-        tape.y,
-        tape.gates,
-        tape.c,
+        tape.trace,
         dy,
+        dcells,
         dh,
         dc,
         dx,
-        grads["W"],
-        grads["U"],
-        grads["b"],
-        grads.get("b_rec"),
+        grads,
     )
-    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
+
+
+def cells_of(tape: Tape) -> Array:
+    """Every c[t] of a forward scan, in the order of y; zeros in padding and before a mask's first valid step."""
+    assert tape.trace.c is not None
+    return tape.order.unpack_output(tape.trace.c)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints: a scan cut into parts, whose steps are run again when their gradients are wanted [Chen et al. 2016,
+# "Training deep nets with sublinear memory cost"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A view of the packed order for steps first..last; its packed rows are low..high of the whole."""
+
+    start: Array
+    rows: Array
+    low: int
+    high: int
+
+    def __call__(self, packed: Array | None) -> Array | None:
+        return None if packed is None else packed[self.low : self.high]
+
+
+def _part(order: _Order, first: int, last: int) -> _Part:
+    start, rows = order.start[first:last], order.rows[first:last]
+    low = int(start.min())
+    return _Part(start - low, rows, low, int((start + rows).max()))
+
+
+def _noise_of(part: _Part, noise: Noise) -> Noise:
+    def share(new: Array | None) -> Array | None:
+        return new if new is None or len(new) == 1 else part(new)
+
+    return noise if noise is SILENT else Noise(noise.mask, share(noise.new_h), share(noise.new_c))
+
+
+def _h_before(tape: Tape, step: int) -> Array:
+    """h (N, P) before a step; rows that have ended hold anything."""
+    if step == 0:
+        return tape.h0
+    h = np.zeros_like(tape.h0)
+    first, n = int(tape.order.start[step - 1]), int(tape.order.rows[step - 1])
+    h[:n] = tape.trace.y[first : first + n]
+    return h
+
+
+def _forward_in_parts(tape: Tape, checkpoint: int) -> tuple[Tape, Array | None]:
+    """Run the scan part by part into tape.trace.y; the tape with checkpoints, and the last c."""
+    steps = len(tape.order.rows)
+    D, H = tape.params["W"].shape[0], _hidden_size(tape.cell, tape.params)
+    unit = min(tape.module.chunk_steps(tape.cell, tape.order.N, D, H, tape.x.dtype), max(steps, 1))
+    length = -(-checkpoint // unit) * unit
+    ends = list(range(steps, 0, -length))[::-1]
+    c = None if tape.c0 is None else tape.c0.copy()
+    checkpoints = []
+    for first, last in zip([0, *ends], ends, strict=False):
+        part = _part(tape.order, first, last)
+        before = None if c is None else c.copy()
+        checkpoints.append(_Checkpoint(first, last, before))
+        tape.module.forward(
+            tape.cell,
+            tape.params,
+            part(tape.x),
+            _h_before(tape, first),
+            before,
+            _noise_of(part, tape.noise),
+            part.start,
+            part.rows,
+            Trace(part(tape.trace.y), c),
+            False,
+        )
+    return replace(tape, checkpoints=tuple(checkpoints)), c
+
+
+def _backward_in_parts(
+    tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]
+) -> None:
+    H = _hidden_size(tape.cell, tape.params)
+    for point in reversed(tape.checkpoints):
+        part = _part(tape.order, point.first, point.last)
+        x, h0, noise = part(tape.x), _h_before(tape, point.first), _noise_of(part, tape.noise)
+        y = tape.module.empty((part.high - part.low, tape.h0.shape[1]), tape.x.dtype)
+        trace = _trace(tape.cell, tape.module, len(y), H, tape.x.dtype, y)
+        scan = (tape.cell, tape.params, x, h0, point.c, noise, part.start, part.rows, trace)
+        tape.module.forward(*scan, True)
+        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, part(dx), grads)

@@ -12,202 +12,402 @@ same backwards for the reverse direction) and rows = N.
 
 Shapes
 ------
-x, dx (R, D); W, dW (D, G*H); U, dU (H, G*H); b, db (G*H,); b_rec, db_rec (H,); h0, c0, dh, dc (N, H); y, dy (R, H);
-gates (R, S*H) with S = len(cell.saved). What a cell does not have is None.
+x, dx (R, D); h0, dh (N, P); c0, dc (N, H); y, dy (R, P); dcells (R, H); P = H without a projection. Parameters and
+gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a cell does not have is None.
 
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend.
+``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
+from the end of the scan: a scan cut there has the same sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy import empty as empty
 
+from .activations import sigmoid as sigmoid
 from .cells import Cell
+from .scan import Noise, Trace
 
 Array = np.ndarray
+Params = Mapping[str, Array]
+# One part of a parameter's gradient: its name, the columns, left and right side of left.T @ right; the sum of right's
+# rows where there is no left side.
+Term = tuple[str, slice, Any, Array]
+
+EPS = 1e-5  # added to a variance before its root is taken
+
+
+def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
+    """All: the gradient of W is one product."""
+    return np.iinfo(np.int64).max
 
 
 def forward(
     cell: Cell,
+    params: Params,
     x: Array,
-    W: Array,
-    U: Array,
-    b: Array,
-    b_rec: Array | None,
     h0: Array,
     c0: Array | None,
+    noise: Noise,
     start: Array,
     rows: Array,
-    y: Array,
-    gates: Array | None,
-    c: Array | None,
+    trace: Trace,
     keep: bool,
 ) -> None:
-    """Run the scan.
-
-    Writes y; for a cell with a state c also c: every c[t] as (R, H) where ``keep`` is true, else each sequence's last
-    one as (N, H). ``gates`` receives the saved blocks where ``keep`` is true and is None otherwise.
-    """
-    step = _STEPS[cell.name][0]
-    a = x @ W + b
-    h, c_prev = h0, c0
+    """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c."""
+    step = _STEPS[cell.kind][0]
+    a = x @ params["W"]
+    if cell.layer_norm:
+        hat, scale = _normalise(cell, a)
+        a = hat * params["gain_W"]
+        if keep:
+            trace.x_hat[...], trace.x_scale[...] = hat, scale
+    a += params["b"]
+    h, c = h0, c0
     for first, n in zip(start.tolist(), rows.tolist(), strict=True):
         now = slice(first, first + n)
-        h, c_new, saved = step(a[now], h[:n], None if c_prev is None else c_prev[:n], U, b_rec)
-        y[now] = h
+        h_old, c_old = h[:n], None if c is None else c[:n]
+        left = h_old if noise.mask is None else h_old * noise.mask[:n]
+        h, c, saved, norm = step(cell, params, a[now], left, h_old, c_old)
+        c_new = c
+        if noise.new_h is not None:
+            h = h_old + _share(noise.new_h, now) * (h - h_old)
+        if noise.new_c is not None:
+            c = c_old + _share(noise.new_c, now) * (c - c_old)
+        trace.y[now] = h
         if c is not None:
-            c[now if keep else slice(n)] = c_new
-        if gates is not None:
-            gates[now] = np.concatenate(saved, axis=1)
-        c_prev = c_new
+            trace.c[now if keep else slice(n)] = c
+        if keep:
+            if trace.gates is not None:
+                trace.gates[now] = np.concatenate(saved, axis=1)
+            if trace.c_new is not None:
+                trace.c_new[now] = c_new
+            if norm is not None:
+                trace.u_hat[now], trace.u_scale[now] = norm
 
 
 def backward(
     cell: Cell,
+    params: Params,
     x: Array,
-    W: Array,
-    U: Array,
-    b_rec: Array | None,
     h0: Array,
     c0: Array | None,
+    noise: Noise,
     start: Array,
     rows: Array,
-    y: Array,
-    gates: Array | None,
-    c: Array | None,
+    trace: Trace,
     dy: Array | None,
+    dcells: Array | None,
     dh: Array,
     dc: Array | None,
     dx: Array | None,
-    dW: Array,
-    dU: Array,
-    db: Array,
-    db_rec: Array | None,
+    grads: Params,
 ) -> None:
     """Run the scan's adjoint.
 
     dh and dc hold the gradient of the final states and are overwritten by that of the initial states. dx is written;
-    dW, dU, db and db_rec are added to. dx may be None: nobody wants it.
+    the gradients of the parameters are added to. dx may be None: nobody wants it.
     """
-    step = _STEPS[cell.name][1]
-    H = U.shape[0]
-    da = np.empty((x.shape[0], W.shape[1]), x.dtype)
+    step = _STEPS[cell.kind][1]
+    H = params["W"].shape[1] // len(cell.gates)
+    da = np.empty((x.shape[0], params["W"].shape[1]), x.dtype)
     for s in reversed(range(len(start))):
         n = int(rows[s])
         now = slice(int(start[s]), int(start[s]) + n)
         before = slice(int(start[s - 1]), int(start[s - 1]) + n) if s else slice(n)
-        h_prev = (y if s else h0)[before]
-        c_prev = None if c is None or c0 is None else (c if s else c0)[before]
-        dh_total = dh[:n] if dy is None else dh[:n] + dy[now]
-        saved = () if gates is None else tuple(gates[now, k * H : (k + 1) * H] for k in range(len(cell.saved)))
-        dh[:n], dc_prev, da[now], products = step(
-            dh_total,
-            None if dc is None else dc[:n],
-            y[now],
-            h_prev,
-            None if c is None else c[now],
-            c_prev,
-            U,
-            saved,
+        h_old = (trace.y if s else h0)[before]
+        c_old = None if trace.c is None or c0 is None else (trace.c if s else c0)[before]
+        c_new = trace.c if trace.c_new is None else trace.c_new
+        left = h_old if noise.mask is None else h_old * noise.mask[:n]
+        dh_new = dh[:n] if dy is None else dh[:n] + dy[now]
+        dc_new = None if dc is None else dc[:n] if dcells is None else dc[:n] + dcells[now]
+        dh_old = dc_old = 0
+        if noise.new_h is not None:
+            dh_old = dh_new - _share(noise.new_h, now) * dh_new
+            dh_new = _share(noise.new_h, now) * dh_new
+        if noise.new_c is not None:
+            dc_old = dc_new - _share(noise.new_c, now) * dc_new
+            dc_new = _share(noise.new_c, now) * dc_new
+        dleft, dh_past, dc_past, da[now], terms = step(
+            cell,
+            params,
+            dh_new,
+            dc_new,
+            trace.y[now] if trace.gates is None else None,
+            left,
+            h_old,
+            None if c_new is None else c_new[now],
+            c_old,
+            () if trace.gates is None else tuple(trace.gates[now, k * H : (k + 1) * H] for k in range(len(cell.saved))),
+            None if trace.u_hat is None else (trace.u_hat[now], trace.u_scale[now]),
         )
+        dh[:n] = dh_old + dh_past + (dleft if noise.mask is None else dleft * noise.mask[:n])
         if dc is not None:
-            dc[:n] = dc_prev
-        for left, du, columns in products:
-            dU[:, columns] += left.T @ du
-        if db_rec is not None:
-            db_rec += products[-1][1].sum(axis=0)
-    dW += x.T @ da
-    db += da.sum(axis=0)
+            dc[:n] = dc_old + dc_past
+        for name, columns, side, right in terms:
+            grads[name][..., columns] += right.sum(axis=0) if side is None else side.T @ right
+    grads["b"][...] += da.sum(axis=0)
+    if cell.layer_norm:
+        grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
+        da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
+    grads["W"][...] += x.T @ da
     if dx is not None:
-        dx[...] = da @ W.T
+        dx[...] = da @ params["W"].T
 
 
-def sigmoid(a: Array) -> Array:
-    """Logistic sigmoid, 1 / (1 + exp(-a)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * a))
+def _share(share: Array, now: slice) -> Array:
+    return share if len(share) == 1 else share[now]
 
 
-# Forward steps: (a, h, c, U, b_rec) -> h', c', saved blocks; a = x_t W + b.
-# Backward steps: (dh, dc, h', h, c', c, U, saved) -> dh, dc of the step before, da (the gradient of a), and the terms
-# (left, du, columns) of dU[:, columns] += left.T @ du.
+# ---------------------------------------------------------------------------------------------------------------------
+# Layer normalisation
 
 
-def _rnn(activation: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> tuple[Callable, Callable]:
-    def forward_step(a, h, c, U, b_rec):
-        return activation(a + h @ U), None, ()
-
-    def backward_step(dh, dc, h_new, h, c_new, c, U, saved):
-        da = dh * derivative(h_new)
-        return da @ U.T, None, da, [(h, da, slice(None))]
-
-    return forward_step, backward_step
+def _normalise_rows(v: Array) -> tuple[Array, Array]:
+    """v with mean 0 and variance 1 in every row, and the factor that made the variance so, (n, 1)."""
+    centred = v - v.mean(axis=1, keepdims=True)
+    scale = 1 / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + EPS)
+    return centred * scale, scale
 
 
-def _lstm_forward(a, h, c, U, b_rec):
-    i, f, g, o = np.split(a + h @ U, 4, axis=1)
-    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-    c = f * c + i * g
-    return o * np.tanh(c), c, (i, f, g, o)
+def _normalise_rows_back(d: Array, hat: Array, scale: Array) -> Array:
+    """Gradient of v from d, that of hat."""
+    return scale * (d - d.mean(axis=1, keepdims=True) - hat * (d * hat).mean(axis=1, keepdims=True))
 
 
-def _lstm_backward(dh, dc, h_new, h, c_new, c, U, saved):
-    i, f, g, o = saved
-    tanh_c = np.tanh(c_new)
-    dc = dc + dh * o * (1 - tanh_c**2)
-    da = np.concatenate(
-        [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2), dh * tanh_c * o * (1 - o)], axis=1
+def _groups(cell: Cell, v: Array) -> list[slice]:
+    """Columns of all gate blocks that are normalised together."""
+    H = v.shape[1] // len(cell.gates)
+    return [slice(first * H, last * H) for first, last in cell.norms]
+
+
+def _normalise(cell: Cell, v: Array) -> tuple[Array, Array]:
+    """Each group of gate blocks normalised, and the groups' factors, (n, groups)."""
+    parts = [_normalise_rows(v[:, columns]) for columns in _groups(cell, v)]
+    return np.concatenate([hat for hat, _ in parts], axis=1), np.concatenate([scale for _, scale in parts], axis=1)
+
+
+def _normalise_back(cell: Cell, d: Array, hat: Array, scale: Array) -> Array:
+    return np.concatenate(
+        [
+            _normalise_rows_back(d[:, columns], hat[:, columns], scale[:, [k]])
+            for k, columns in enumerate(_groups(cell, d))
+        ],
+        axis=1,
     )
-    return da @ U.T, dc * f, da, [(h, da, slice(None))]
 
 
-def _gru_forward(a, h, c, U, b_rec):
+# ---------------------------------------------------------------------------------------------------------------------
+# Steps
+#
+# Forward: (cell, params, a, left, h, c) -> h', c', saved blocks, (u_hat, u_scale) or None; a belongs to x_t W, left is
+# h as the product with U sees it.
+# Backward: (cell, params, dh', dc', y or None, left, h, c', c, saved, norm) -> gradient of left, of h and of c where
+# they act otherwise than through left, da, and terms of the parameters' gradients.
+
+
+def _cut(cell: Cell, a: Array) -> Array:
+    return a if cell.clip is None else np.clip(a, -cell.clip, cell.clip)
+
+
+def _gate(cell: Cell, a: Array) -> Array:
+    return cell.recurrent_activation.value(_cut(cell, a))
+
+
+def _candidate(cell: Cell, a: Array) -> Array:
+    return cell.activation.value(_cut(cell, a))
+
+
+def _slope(cell: Cell, function: Any, y: Array) -> Array:
+    """Of a function behind the clip, from its value: where that is the value at the limit, the input was cut."""
+    slope = function.slope(y)
+    if cell.clip is not None:
+        for limit in (-cell.clip, cell.clip):
+            slope = np.where(y == function.value(np.array(limit, y.dtype)), 0, slope).astype(y.dtype)
+    return slope
+
+
+def _gate_slope(cell: Cell, y: Array) -> Array:
+    return _slope(cell, cell.recurrent_activation, y)
+
+
+def _candidate_slope(cell: Cell, y: Array) -> Array:
+    return _slope(cell, cell.activation, y)
+
+
+def _recurrent(cell: Cell, params: Params, u: Array) -> tuple[Array, tuple[Array, Array] | None]:
+    """The product with U, normalised where the cell is; and what its adjoint needs of that."""
+    if not cell.layer_norm:
+        return u, None
+    hat, scale = _normalise(cell, u)
+    return hat * params["gain_U"], (hat, scale)
+
+
+def _recurrent_back(cell: Cell, params: Params, du: Array, norm: Any, terms: list[Term]) -> Array:
+    """Gradient of the product with U."""
+    if norm is None:
+        return du
+    terms.append(("gain_U", slice(None), None, du * norm[0]))
+    return _normalise_back(cell, du * params["gain_U"], *norm)
+
+
+def _rnn_forward(cell, params, a, left, h, c):
+    u, norm = _recurrent(cell, params, left @ params["U"])
+    h = _candidate(cell, a + u)
+    return h, None, (h,), norm
+
+
+def _rnn_backward(cell, params, dh, dc, y, left, h, c_new, c, saved, norm):
+    terms: list[Term] = []
+    da = dh * _candidate_slope(cell, saved[0] if saved else y)
+    du = _recurrent_back(cell, params, da, norm, terms)
+    terms.append(("U", slice(None), left, du))
+    return du @ params["U"].T, 0, None, da, terms
+
+
+def _lstm_forward(cell, params, a, left, h, c):
+    u, norm = _recurrent(cell, params, left @ params["U"])
+    i, *f, g, o = np.split(a + u, len(cell.gates), axis=1)
+    early = [i, *f]
+    if cell.peephole == "diagonal":
+        early = [gate + c * p for gate, p in zip(early, params["p"], strict=False)]
+    if cell.peephole == "full":
+        peeps = np.split(c @ params["P"][:, : len(early) * c.shape[1]], len(early), axis=1)
+        early = [gate + peep for gate, peep in zip(early, peeps, strict=True)]
+    i, *f = (_gate(cell, gate) for gate in early)
+    g = _candidate(cell, g)
+    c_new = (1 - i if cell.coupled else f[0]) * c + i * g
+    if cell.peephole == "diagonal":
+        o = o + c_new * params["p"][-1]
+    if cell.peephole == "full":
+        o = o + c_new @ params["P"][:, -c.shape[1] :]
+    o = _gate(cell, o)
+    h = o * cell.activation.value(_squashed(cell, params, c_new)[0])
+    return h @ params["W_proj"] if cell.proj_size else h, c_new, (i, *f, g, o), norm
+
+
+def _squashed(cell: Cell, params: Params, c: Array) -> tuple[Array, Array | None, Array | None]:
+    """What the output's function is given: c, or c normalised; then also c_hat and its factor."""
+    if not cell.layer_norm:
+        return c, None, None
+    hat, scale = _normalise_rows(c)
+    return hat * params["gain_c"] + params["bias_c"], hat, scale
+
+
+def _lstm_backward(cell, params, dh, dc, y, left, h, c_new, c, saved, norm):
+    terms: list[Term] = []
+    i, *f, g, o = saved
+    f = 1 - i if cell.coupled else f[0]
+    H = c.shape[1]
+    squashed, hat, scale = _squashed(cell, params, c_new)
+    out = cell.activation.value(squashed)
+    if cell.proj_size:
+        terms.append(("W_proj", slice(None), o * out, dh))
+        dh = dh @ params["W_proj"].T
+    do = dh * out * _gate_slope(cell, o)
+    dsquashed = dh * o * cell.activation.slope(out)
+    if cell.layer_norm:
+        terms += [("gain_c", slice(None), None, dsquashed * hat), ("bias_c", slice(None), None, dsquashed)]
+        dsquashed = _normalise_rows_back(dsquashed * params["gain_c"], hat, scale)
+    dc = dc + dsquashed
+    if cell.peephole == "diagonal":
+        dc = dc + do * params["p"][-1]
+    if cell.peephole == "full":
+        dc = dc + do @ params["P"][:, -H:].T
+        terms.append(("P", slice(-H, None), c_new, do))
+    di = dc * (g - c if cell.coupled else g) * _gate_slope(cell, i)
+    early = [di] if cell.coupled else [di, dc * c * _gate_slope(cell, f)]
+    dg = dc * i * _candidate_slope(cell, g)
+    dc_old = dc * f
+    if cell.peephole == "diagonal":
+        terms.append(("p", slice(None), None, np.stack([*(d * c for d in early), do * c_new], axis=1)))
+        dc_old = dc_old + sum(d * p for d, p in zip(early, params["p"], strict=False))
+    if cell.peephole == "full":
+        columns = slice(0, len(early) * H)
+        together = np.concatenate(early, axis=1)
+        terms.append(("P", columns, c, together))
+        dc_old = dc_old + together @ params["P"][:, columns].T
+    da = np.concatenate([*early, dg, do], axis=1)
+    du = _recurrent_back(cell, params, da, norm, terms)
+    terms.append(("U", slice(None), left, du))
+    return du @ params["U"].T, 0, dc_old, da, terms
+
+
+def _gru_forward(cell, params, a, left, h, c):
     H = h.shape[1]
-    u = h @ U
-    r = sigmoid(a[:, :H] + u[:, :H])
-    z = sigmoid(a[:, H : 2 * H] + u[:, H : 2 * H])
-    m = u[:, 2 * H :] + b_rec
-    n = np.tanh(a[:, 2 * H :] + r * m)
-    return (1 - z) * n + z * h, None, (r, z, m, n)
+    u, norm = _recurrent(cell, params, left @ params["U"])
+    r = _gate(cell, a[:, :H] + u[:, :H])
+    z = _gate(cell, a[:, H : 2 * H] + u[:, H : 2 * H])
+    m = u[:, 2 * H :] + params["b_rec"]
+    n = _candidate(cell, a[:, 2 * H :] + r * m)
+    return (1 - z) * n + z * h, None, (r, z, m, n), norm
 
 
-def _gru_backward(dh, dc, h_new, h, c_new, c, U, saved):
+def _gru_backward(cell, params, dh, dc, y, left, h, c_new, c, saved, norm):
+    terms: list[Term] = []
     r, z, m, n = saved
+    dn = dh * (1 - z) * _candidate_slope(cell, n)
+    dz = dh * (h - n) * _gate_slope(cell, z)
+    dr = dn * m * _gate_slope(cell, r)
+    dm = dn * r
+    terms.append(("b_rec", slice(None), None, dm))
+    du = _recurrent_back(cell, params, np.concatenate([dr, dz, dm], axis=1), norm, terms)
+    terms.append(("U", slice(None), left, du))
+    return du @ params["U"].T, dh * z, None, np.concatenate([dr, dz, dn], axis=1), terms
+
+
+def _gru_before_forward(cell, params, a, left, h, c):
     H = h.shape[1]
-    dn = dh * (1 - z) * (1 - n**2)
-    dz = dh * (h - n) * z * (1 - z)
-    dr = dn * m * r * (1 - r)
-    drz, dm = np.concatenate([dr, dz], axis=1), dn * r
-    dh = dh * z + drz @ U[:, : 2 * H].T + dm @ U[:, 2 * H :].T
-    da = np.concatenate([drz, dn], axis=1)
-    return dh, None, da, [(h, drz, slice(2 * H)), (h, dm, slice(2 * H, None))]
+    U = params["U"]
+    u_rz, norm_rz = _part(cell, params, left @ U[:, : 2 * H], 0)
+    r, z = np.split(_gate(cell, a[:, : 2 * H] + u_rz), 2, axis=1)
+    u_n, norm_n = _part(cell, params, (r * left) @ U[:, 2 * H :], 1)
+    n = _candidate(cell, a[:, 2 * H :] + u_n)
+    norm = (
+        None if norm_rz is None else tuple(np.concatenate(both, axis=1) for both in zip(norm_rz, norm_n, strict=True))
+    )
+    return (1 - z) * n + z * h, None, (r, z, n), norm
 
 
-def _gru_before_forward(a, h, c, U, b_rec):
-    H = h.shape[1]
-    r, z = np.split(sigmoid(a[:, : 2 * H] + h @ U[:, : 2 * H]), 2, axis=1)
-    n = np.tanh(a[:, 2 * H :] + (r * h) @ U[:, 2 * H :])
-    return (1 - z) * n + z * h, None, (r, z, n)
+def _part(cell: Cell, params: Params, u: Array, group: int) -> tuple[Array, tuple[Array, Array] | None]:
+    """`_recurrent` of one group alone."""
+    if not cell.layer_norm:
+        return u, None
+    hat, scale = _normalise_rows(u)
+    return hat * params["gain_U"][_groups(cell, params["gain_U"][None])[group]], (hat, scale)
 
 
-def _gru_before_backward(dh, dc, h_new, h, c_new, c, U, saved):
+def _part_back(cell: Cell, params: Params, du: Array, norm: Any, group: int, terms: list[Term]) -> Array:
+    """`_recurrent_back` of one group alone."""
+    if norm is None:
+        return du
+    columns = _groups(cell, params["gain_U"][None])[group]
+    hat = norm[0][:, columns]
+    terms.append(("gain_U", columns, None, du * hat))
+    return _normalise_rows_back(du * params["gain_U"][columns], hat, norm[1][:, [group]])
+
+
+def _gru_before_backward(cell, params, dh, dc, y, left, h, c_new, c, saved, norm):
+    terms: list[Term] = []
     r, z, n = saved
-    H = h.shape[1]
-    dn = dh * (1 - z) * (1 - n**2)
-    dz = dh * (h - n) * z * (1 - z)
-    drh = dn @ U[:, 2 * H :].T
-    dr = drh * h * r * (1 - r)
+    H, U = h.shape[1], params["U"]
+    dn = dh * (1 - z) * _candidate_slope(cell, n)
+    dz = dh * (h - n) * _gate_slope(cell, z)
+    du_n = _part_back(cell, params, dn, norm, 1, terms)
+    drh = du_n @ U[:, 2 * H :].T
+    dr = drh * left * _gate_slope(cell, r)
     drz = np.concatenate([dr, dz], axis=1)
-    dh = dh * z + drh * r + drz @ U[:, : 2 * H].T
-    da = np.concatenate([drz, dn], axis=1)
-    return dh, None, da, [(h, drz, slice(2 * H)), (r * h, dn, slice(2 * H, None))]
+    du_rz = _part_back(cell, params, drz, norm, 0, terms)
+    terms += [("U", slice(2 * H), left, du_rz), ("U", slice(2 * H, None), r * left, du_n)]
+    return du_rz @ U[:, : 2 * H].T + drh * r, dh * z, None, np.concatenate([drz, dn], axis=1), terms
 
 
 _STEPS: dict[str, tuple[Callable, Callable]] = {
-    "rnn_tanh": _rnn(np.tanh, lambda y: 1 - y**2),
-    "rnn_relu": _rnn(lambda a: np.maximum(a, 0), lambda y: (y > 0).astype(y.dtype)),
+    "rnn": (_rnn_forward, _rnn_backward),
     "lstm": (_lstm_forward, _lstm_backward),
     "gru": (_gru_forward, _gru_backward),
     "gru_before": (_gru_before_forward, _gru_before_backward),
