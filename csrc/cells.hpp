@@ -5,6 +5,7 @@
 // all rows do the first before any does the second: see activate(). Equations and gate orders: fastrnn/cells.py.
 #pragma once
 
+#include "functions.hpp"
 #include "product.hpp"
 #include "simd.hpp"
 #include "vec.hpp"
@@ -31,8 +32,16 @@ template <class T> FASTRNN_INLINE void save_da(const Backward<T>& s, long row, l
   store<T>(s.da + row * s.da_ld + g * s.H + u, v, n);
 }
 
-// dh of this step: what comes through the product, from the layer above, and past the product
+// What comes through the product.
+template <class T> FASTRNN_INLINE Vec<T> through_product(const Backward<T>& s, Vec<T> acc, long at, int n) {
+  if (s.extra) acc += load<T>(s.extra + at, n);
+  if (s.mask) acc = rounded(acc * load<T>(s.mask + at, n));
+  return acc;
+}
+
+// dh of this step: what comes through the product, past the product, and from the layer above
 template <class T> FASTRNN_INLINE Vec<T> total_dh(const Backward<T>& s, Vec<T> acc, long at, int n) {
+  acc = through_product(s, acc, at, n);
   if (s.read_carry) acc += load<T>(s.dh + at, n);
   if (s.dy) acc += load<T>(s.dy + at, n);
   return acc;
@@ -87,6 +96,29 @@ struct RnnRelu {
   }
 };
 
+struct RnnAny {
+  static constexpr int G = 1;
+  template <class T>
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
+                                     int n) {
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row, acc += stride) {
+      Vec<T> h = candidate(*s.rules, acc[0] + pre(s, row, u, 0));
+      if (s.gates) save(s, row, u, n, 0, h);
+      store<T>(s.h + row * s.H + u, h, n);
+    }
+  }
+  template <class T>
+  static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>*, int, long row, int rows, long u, int n) {
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row) {
+      const long at = row * s.H + u;
+      Vec<T> h = s.gates ? gate(s, row, u, n, 0) : load<T>(s.y + at, n);
+      save_da(s, row, u, n, 0, load<T>(s.total + at, n) * candidate_slope(*s.rules, h));
+    }
+  }
+};
+
 struct Lstm {
   static constexpr int G = 4;
   template <class T>
@@ -134,8 +166,126 @@ struct Lstm {
   }
 };
 
+// The LSTM of Rules, first half: c, and o's pre-activation into gates. Blocks: i f g o, or i g o with f = 1 - i.
+template <bool coupled> struct LstmCell {
+  static constexpr int G = coupled ? 3 : 4, g_block = G - 2, o_block = G - 1;
+  template <class T>
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
+                                     int n) {
+    const Rules<T>& rules = *s.rules;
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row, acc += stride) {
+      const long at = row * s.H + u;
+      Vec<T> c_prev = load<T>(s.c_prev + at, n), i = acc[0] + pre(s, row, u, 0), f = acc[1] + pre(s, row, u, 1);
+      if (rules.p) {
+        i += rounded(c_prev * load<T>(rules.p + u, n));
+        f += rounded(c_prev * load<T>(rules.p + s.H + u, n));
+      }
+      i = recurrent(rules, i);
+      f = coupled ? T(1) - i : recurrent(rules, f);
+      Vec<T> g = candidate(rules, acc[g_block] + pre(s, row, u, g_block));
+      store<T>(s.c + at, f * c_prev + rounded(i * g), n);
+      save(s, row, u, n, 0, i);
+      if (!coupled) save(s, row, u, n, 1, f);
+      save(s, row, u, n, g_block, g);
+      save(s, row, u, n, o_block, acc[o_block] + pre(s, row, u, o_block));
+    }
+  }
+  template <class T>
+  static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>*, int, long row, int rows, long u, int n) {
+    const Rules<T>& rules = *s.rules;
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row) {
+      const long at = row * s.H + u;
+      Vec<T> i = gate(s, row, u, n, 0), g = gate(s, row, u, n, g_block), f = coupled ? T(1) - i : gate(s, row, u, n, 1);
+      Vec<T> c_prev = load<T>(s.c_prev + at, n), dc = load<T>(s.dc + at, n);
+      Vec<T> di = dc * (coupled ? g - c_prev : g) * recurrent_slope(rules, i), df = {}, past = rounded(dc * f);
+      if (!coupled) df = dc * c_prev * recurrent_slope(rules, f);
+      if (rules.p) {
+        past += rounded(di * load<T>(rules.p + u, n));
+        if (!coupled) past += rounded(df * load<T>(rules.p + s.H + u, n));
+      }
+      save_da(s, row, u, n, 0, di);
+      if (!coupled) save_da(s, row, u, n, 1, df);
+      save_da(s, row, u, n, g_block, dc * i * candidate_slope(rules, g));
+      store<T>(s.dc + at, past, n);
+    }
+  }
+};
+
+// Second half: o and h. acc holds full peepholes' product, or nothing.
+template <bool coupled> struct LstmOutput {
+  static constexpr int G = 1, o_block = coupled ? 2 : 3, peephole = coupled ? 1 : 2;
+  template <class T>
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
+                                     int n) {
+    const Rules<T>& rules = *s.rules;
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row, acc += stride) {
+      const long at = row * s.H + u;
+      Vec<T> o = acc[0] + load<T>(s.gates + row * s.gates_ld + o_block * s.H + u, n);
+      if (rules.p) o += rounded(load<T>(s.c + at, n) * load<T>(rules.p + peephole * s.H + u, n));
+      o = recurrent(rules, o);
+      save(s, row, u, n, o_block, o);
+      store<T>(s.h + at, o * value(rules.activation, load<T>(s.squashed + at, n)), n);
+    }
+  }
+  template <class T>
+  static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>*, int, long row, int rows, long u, int n) {
+    const Rules<T>& rules = *s.rules;
+#pragma GCC unroll 1
+    for (const long end = row + rows; row < end; ++row) {
+      const long at = row * s.H + u;
+      Vec<T> o = gate(s, row, u, n, o_block), out = value(rules.activation, load<T>(s.squashed + at, n));
+      Vec<T> dh = load<T>(s.total + at, n), dc = load<T>(s.dc + at, n);
+      Vec<T> d_o = rounded(dh * out * recurrent_slope(rules, o));
+      Vec<T> dsquashed = rounded(dh * o * slope(rules.activation, out));
+      if (s.dsquashed)
+        store<T>(s.dsquashed + at, dsquashed, n);
+      else
+        dc += dsquashed;
+      if (rules.p) dc += rounded(d_o * load<T>(rules.p + peephole * s.H + u, n));
+      save_da(s, row, u, n, o_block, d_o);
+      store<T>(s.dc + at, dc, n);
+      if (s.rh) store<T>(s.rh + at, o * out, n);
+    }
+  }
+};
+
+// What a GRU with any functions does otherwise than the usual one.
+template <bool any, class T> FASTRNN_INLINE void open_gates(const Forward<T>& s, Vec<T>* two) {
+  if constexpr (any) {
+    two[0] = recurrent(*s.rules, two[0]);
+    two[1] = recurrent(*s.rules, two[1]);
+  } else {
+    activate<T, 2, 0>(two);
+  }
+}
+
+template <bool any, class T> FASTRNN_INLINE void candidates(const Forward<T>& s, Vec<T>* v, int rows) {
+  if constexpr (any)
+    for (int r = 0; r < rows; ++r) v[r] = candidate(*s.rules, v[r]);
+  else
+    tanh_of<T>(v, rows);
+}
+
+template <bool any, class T> FASTRNN_INLINE Vec<T> slope_of_gate(const Backward<T>& s, Vec<T> y) {
+  if constexpr (any) return recurrent_slope(*s.rules, y);
+  return y * (T(1) - y);
+}
+
+template <bool any, class T> FASTRNN_INLINE Vec<T> slope_of_candidate(const Backward<T>& s, Vec<T> y) {
+  if constexpr (any) return candidate_slope(*s.rules, y);
+  return T(1) - y * y;
+}
+
+template <bool any, class T> FASTRNN_INLINE void carry(const Backward<T>& s, long at, int n, Vec<T> past) {
+  if (any && s.keep_carry) past = load<T>(s.dh + at, n) + rounded(past);
+  store<T>(s.dh + at, past, n);
+}
+
 // Blocks of pre and da: r z m n, where m is the reset product U_n h + b_rec.
-struct Gru {
+template <bool any> struct Gru {
   static constexpr int G = 3;
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -144,7 +294,7 @@ struct Gru {
 #pragma GCC unroll 1
     for (int r = 0; r < rows; ++r, acc += stride) {
       Vec<T> a[2] = {acc[0] + pre(s, row + r, u, 0), acc[1] + pre(s, row + r, u, 1)};
-      activate<T, 2, 0>(a);
+      open_gates<any>(s, a);
       Vec<T> m = acc[2] + pre(s, row + r, u, 2);
       z[r] = a[1];
       candidate[r] = a[0] * m + pre(s, row + r, u, 3);
@@ -154,7 +304,7 @@ struct Gru {
         save(s, row + r, u, n, 2, m);
       }
     }
-    tanh_of<T>(candidate, rows);
+    candidates<any>(s, candidate, rows);
     for (int r = 0; r < rows; ++r) {
       const long at = (row + r) * s.H + u;
       store<T>(s.h + at, z[r] * (load<T>(s.h_prev + at, n) - candidate[r]) + candidate[r], n);
@@ -167,21 +317,21 @@ struct Gru {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
-      Vec<T> dh = total_dh(s, *acc, at, n);
+      Vec<T> dh = any ? load<T>(s.total + at, n) : total_dh(s, *acc, at, n);
       Vec<T> r = gate(s, row, u, n, 0), z = gate(s, row, u, n, 1), m = gate(s, row, u, n, 2);
-      Vec<T> candidate = gate(s, row, u, n, 3);
-      Vec<T> dn = dh * (T(1) - z) * (T(1) - candidate * candidate);
-      save_da(s, row, u, n, 0, dn * m * (r * (T(1) - r)));
-      save_da(s, row, u, n, 1, dh * (load<T>(s.h_prev + at, n) - candidate) * (z * (T(1) - z)));
+      Vec<T> n_gate = gate(s, row, u, n, 3);
+      Vec<T> dn = dh * (T(1) - z) * slope_of_candidate<any>(s, n_gate);
+      save_da(s, row, u, n, 0, dn * m * slope_of_gate<any>(s, r));
+      save_da(s, row, u, n, 1, dh * (load<T>(s.h_prev + at, n) - n_gate) * slope_of_gate<any>(s, z));
       save_da(s, row, u, n, 2, dn * r);
       save_da(s, row, u, n, 3, dn);
-      store<T>(s.dh + at, dh * z, n);
+      carry<any>(s, at, n, dh * z);
     }
   }
 };
 
 // Blocks of pre, gates and da: r z n. This phase has r and z; the next has n, after the product (r*h) U_n.
-struct GruBeforeGates {
+template <bool any> struct GruBeforeGates {
   static constexpr int G = 2;
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -190,37 +340,37 @@ struct GruBeforeGates {
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
       Vec<T> a[2] = {acc[0] + pre(s, row, u, 0), acc[1] + pre(s, row, u, 1)};
-      activate<T, 2, 0>(a);
-      store<T>(s.rh + at, a[0] * load<T>(s.h_prev + at, n), n);
+      open_gates<any>(s, a);
+      store<T>(s.rh + at, a[0] * load<T>(s.left + at, n), n);
       save(s, row, u, n, 0, a[0]);
       save(s, row, u, n, 1, a[1]);
     }
   }
-  // acc + dy is the gradient of r*h
+  // the product is the gradient of r*left
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                       int n) {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
-      Vec<T> drh = *acc;
-      if (s.dy) drh += load<T>(s.dy + at, n);
-      Vec<T> r = gate(s, row, u, n, 0), h_prev = load<T>(s.h_prev + at, n);
-      save_da(s, row, u, n, 0, drh * h_prev * (r * (T(1) - r)));
-      store<T>(s.dh + at, drh * r + load<T>(s.dh + at, n), n);
-      store<T>(s.rh + at, r * h_prev, n);
+      Vec<T> drh = s.extra ? *acc + load<T>(s.extra + at, n) : *acc;
+      Vec<T> r = gate(s, row, u, n, 0), left = load<T>(s.left + at, n), dleft = drh * r;
+      if (s.mask) dleft = rounded(rounded(dleft) * load<T>(s.mask + at, n));
+      save_da(s, row, u, n, 0, drh * left * slope_of_gate<any>(s, r));
+      store<T>(s.dh + at, dleft + load<T>(s.dh + at, n), n);
+      store<T>(s.rh + at, r * left, n);
     }
   }
 };
 
-struct GruBeforeOutput {
+template <bool any> struct GruBeforeOutput {
   static constexpr int G = 1;
   template <class T>
   static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
                                      int n) {
     Vec<T> candidate[MAX_ROWS];
     for (int r = 0; r < rows; ++r) candidate[r] = acc[r * stride] + pre(s, row + r, u, 2);
-    tanh_of<T>(candidate, rows);
+    candidates<any>(s, candidate, rows);
     for (int r = 0; r < rows; ++r) {
       const long at = (row + r) * s.H + u;
       Vec<T> z = load<T>(s.gates + (row + r) * s.gates_ld + s.H + u, n);
@@ -234,16 +384,16 @@ struct GruBeforeOutput {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
-      Vec<T> dh = total_dh(s, *acc, at, n);
-      Vec<T> z = gate(s, row, u, n, 1), candidate = gate(s, row, u, n, 2);
-      save_da(s, row, u, n, 1, dh * (load<T>(s.h_prev + at, n) - candidate) * (z * (T(1) - z)));
-      save_da(s, row, u, n, 2, dh * (T(1) - z) * (T(1) - candidate * candidate));
-      store<T>(s.dh + at, dh * z, n);
+      Vec<T> dh = any ? load<T>(s.total + at, n) : total_dh(s, *acc, at, n);
+      Vec<T> z = gate(s, row, u, n, 1), n_gate = gate(s, row, u, n, 2);
+      save_da(s, row, u, n, 1, dh * (load<T>(s.h_prev + at, n) - n_gate) * slope_of_gate<any>(s, z));
+      save_da(s, row, u, n, 2, dh * (T(1) - z) * slope_of_candidate<any>(s, n_gate));
+      carry<any>(s, at, n, dh * z);
     }
   }
 };
 
-// dh += what comes through the product: the gradient of the initial state
+// total = dh, and nothing else: before the steps that find it there, and for the gradient of the initial state
 struct Accumulate {
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -251,7 +401,7 @@ struct Accumulate {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
-      store<T>(s.dh + at, total_dh(s, *acc, at, n), n);
+      store<T>(s.total + at, total_dh(s, *acc, at, n), n);
     }
   }
 };

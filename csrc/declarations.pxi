@@ -1,39 +1,35 @@
 # The C++ side as Cython sees it: csrc/simd.hpp and csrc/scan.hpp, where every field is explained.
 
 cdef extern from "simd.hpp" namespace "fastrnn" nogil:
-    enum Epilogue:
+    enum:
         ACCUMULATE
+    cdef cppclass Function[T]:
+        int kind
+        T alpha, beta
+    cdef cppclass Rules[T]:
+        Function[T] activation, recurrent
+        T clip
+        const T* p
     cdef cppclass Forward[T]:
-        long H, K
+        long K
         const T* a
         const T* panels
-        const T* pre
-        long pre_ld
-        T* gates
-        long gates_ld
-        const T* h_prev
-        const T* c_prev
-        T* h
-        T* c
-        T* rh
     cdef cppclass Backward[T]:
         long H, K
         const T* a
         long a_ld
         const T* panels
+        const T* extra
         bint read_carry
         const T* dy
-        T* dh
-        T* dc
-        const T* gates
-        long gates_ld
-        const T* y
-        const T* h_prev
-        const T* c
-        const T* c_prev
-        T* da
-        long da_ld
-        T* rh
+        T* total
+    cdef cppclass ColumnSums[T]:
+        long R
+        const T* a
+        long lda
+        const T* b
+        long ldb
+        T* sums
     cdef cppclass Product[T]:
         long K, columns
         const T* a
@@ -80,6 +76,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
         void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
         long (*outer_scratch)(long, long) noexcept nogil
+        void (*column_sums)(const ColumnSums[T]*, long, long) noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil
         void (*tanh)(const T*, T*, long) noexcept nogil
         void (*update)(int, const Step*, const Update[T]*, long, long) noexcept nogil
@@ -92,64 +89,124 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long (*fma_loop)(long) noexcept nogil
     int available(const Isa** tables, int most)
 
-cdef extern from "scan.hpp" namespace "fastrnn" nogil:
-    cdef struct Phase:
-        int epilogue
-        int gate, gates
-        bint reset
-    cdef struct Segment:
+cdef extern from "program.hpp" namespace "fastrnn" nogil:
+    cdef cppclass Cell:
+        int name
+        bint diagonal, full, coupled, projected, normed, any, carries, has_inner, gates_in_inference
+        int gates, saved, blocks, norms
+    enum:
+        NOTHING, H_PREV, C_PREV, DA, DU, DA_NEXT, DINNER, TOTAL, PLACES
+    enum:
+        STEP "fastrnn::Op::STEP"
+        ROWS "fastrnn::Op::ROWS"
+    cdef cppclass Weight[T]:
+        const T* source
+        long ld
+        bint transposed
+        long K, units, gates
+        T* packed
+    cdef cppclass Op:
+        int action
+        int what, weight
+        int left, left_block, out, out_block
+        bint add
+    cdef cppclass Gradient[T]:
+        int b, block
+        long columns
+        int left[2]
+        T* out[2]
+        long ld
+        T* sums
+    cdef cppclass Reduction[T]:
+        int a, a_block, b, b_block
+        long columns
+        T* sums
+    cdef cppclass Params[T]:
+        T* W
+        T* U
+        T* b
+        T* b_rec
+        T* p
+        T* P
+        T* W_proj
+        T* gain_W
+        T* gain_U
+        T* gain_c
+        T* bias_c
+    cdef cppclass At[T]:
+        T* at
+        long ld
+    cdef cppclass Segment:
         int gate, block, gates
-    cdef struct Gradient:
-        int block, blocks, W, U
-        bint reset
-    cdef struct Cell:
-        const char* name
-        int gates, blocks, saved
-        bint carry, gates_in_inference
-        int b_rec, phases, segments, gradients
-        Phase phase[2]
-        Segment segment[2]
-        Gradient gradient[3]
-    const Cell* cell_table(int* count)
     cdef cppclass Scan[T]:
-        const Cell* cell
+        Cell cell
+        Rules[T] rules
         const Kernels[T]* kernels
         bint blas, packed, by_rows, keep
         int threads
-        long steps, N, D, H, chunk
+        long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start
         const int64_t* rows
+        Params[T] params, grads
         const T* x
-        const T* W
-        const T* U
-        const T* b
-        const T* b_rec
         const T* h0
         const T* c0
+        const T* mask
+        const T* new_h
+        const T* new_c
         T* y
         T* gates
         T* c
+        T* c_new
+        T* x_hat
+        T* u_hat
+        T* x_scale
+        T* u_scale
         const T* dy
+        const T* dcells
         T* dh
         T* dc
         T* dx
-        T* dW
-        T* dU
-        T* db
-        T* db_rec
-        T* packed_W[2]
-        T* packed_U[2]
+        int segments, ops, n_weights, gradients, reductions, late_gradients
+        Segment* segment
+        Op* op
+        Weight[T]* weight
+        Gradient[T]* gradient
+        Reduction[T]* reduction
         T* pre
+        T* du
         T* edge
-        T* h_prev
-        T* rh
-        T* drh
+        T* left
+        T* c_prev
+        T* inner
+        T* raw
+        T* scale
+        T* chunk_scale
+        T* squashed
+        T* c_hat
+        T* dsquashed
+        T* total
+        T* dinner
+        T* dc_last
+        T* product
         T* outer
+    void describe_cell(Cell*)
+    void compose[T](Scan[T]*, bint backward)
+    void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
+    void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
+    void find_chunk[T](const Scan[T]&, long low, At[T]*)
+    void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
+    void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
+    void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
+    void normalise_projection[T](const Scan[T]&, bint back, long low, long row0, long row1)
+
+cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Arena:
         char* base
         size_t used
         void take[T](T*& piece, long n)
-    T* at[T](T* array, long offset)
+        void take_if[T](bint wanted, T*& piece, long n)
+    T* offset "fastrnn::at"[T](T* array, long offset)
     cdef cppclass Barrier:
         void wait(int)
     int team_size()

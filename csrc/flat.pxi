@@ -47,7 +47,7 @@ cdef void update_of(
     cdef Update[floating] u
     cdef long n = params.shape[0]
     cdef int threads = team(n, UPDATE_PER_THREAD)
-    u.params, u.grads, u.m, u.v = data(params, t), data(grads, t), data(m, t), data(v, t)
+    u.params, u.grads, u.m, u.v = <floating*>memory(params), <floating*>memory(grads), <floating*>memory(m), <floating*>memory(v)
     with nogil:
         if threads == 1:
             update_share(kernels, rule, step, &u, n, 0, 1)
@@ -95,7 +95,7 @@ cdef void square_blocks(
 
 cdef double squared_norm_of(floating* t, cnp.ndarray array) except? -1:
     cdef const Kernels[floating]* kernels = table(t)
-    cdef const floating* x = data(array, t)
+    cdef const floating* x = <floating*>memory(array)
     cdef long n = array.shape[0], blocks = (n + NORM_BLOCK - 1) // NORM_BLOCK, block
     cdef cnp.ndarray partial = np.empty(blocks)
     cdef double* sums = <double*>cnp.PyArray_DATA(partial)
@@ -129,9 +129,9 @@ cdef double cross_entropy_of(
     cdef cnp.ndarray losses = np.empty(R)
     cdef int threads = team(R * logits.shape[1], EXPONENTIALS_PER_THREAD)
     cdef double total = 0
-    s.V, s.scale, s.logits, s.dlogits = logits.shape[1], scale, data(logits, t), data(dlogits, t)
+    s.V, s.scale, s.logits, s.dlogits = logits.shape[1], scale, <floating*>memory(logits), <floating*>memory(dlogits)
     s.targets = <int64_t*>cnp.PyArray_DATA(targets)
-    s.weights, s.losses = data(weights, <double*>NULL), data(losses, <double*>NULL)
+    s.weights, s.losses = <double*>memory(weights), <double*>memory(losses)
     with nogil:
         if threads == 1:
             kernels.cross_entropy(&s, 0, R)

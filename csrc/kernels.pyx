@@ -3,7 +3,8 @@
 """Backend "cython": the forward and the backward time loop.
 
 Same functions, arguments and meaning as `fastrnn.reference`. Products run on packed SIMD kernels or through BLAS; both
-share these loops and the elementwise steps of csrc/cells.hpp. A cell is a line of `cell_table` in csrc/scan.hpp.
+share these loops and the elementwise steps of csrc/cells.hpp. What a step of a cell does is the program that
+csrc/program.hpp composes of them.
 """
 
 from cython cimport floating
@@ -16,6 +17,8 @@ cimport numpy as cnp
 from time import perf_counter
 
 import numpy as np
+
+from .scan import SILENT, Trace
 
 cnp.import_array()
 
@@ -93,16 +96,6 @@ def fma_peak():
     return best
 
 
-cdef int _n_cells
-cdef const Cell* _cells = cell_table(&_n_cells)
-cdef dict _cell_index = {_cells[k].name.decode(): k for k in range(_n_cells)}
-
-
-def cells():
-    """Name -> (gate blocks, saved blocks) of the compiled cell table."""
-    return {name: (_cells[<int>k].gates, _cells[<int>k].saved) for name, k in _cell_index.items()}
-
-
 include "math.pxi"
 
 
@@ -129,7 +122,7 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
     cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
     cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
-    cdef long work = s.N * s.H * s.H * s.cell.gates
+    cdef long work = s.N * s.S * s.H * s.cell.gates
     if backward:
         rows = max(rows, GRADIENT_ROWS)
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
@@ -180,103 +173,152 @@ cdef long last_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
 cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     """Lay out the scratch of a call in one block; return its size. One vector of slack follows pre: see cells.hpp."""
     cdef Arena arena
-    cdef long rows = s.chunk * s.N, width = s.cell.blocks * s.H
-    cdef const Kernels[floating]* k = s.kernels
-    cdef int p
+    cdef const Cell* cell = &s.cell
+    cdef long N = s.N, H = s.H, S = s.S, rows = s.chunk * N, width = cell.blocks * H, k
+    cdef const Kernels[floating]* kernels = s.kernels
+    cdef bint is_lstm = s.c0 != NULL, peeps = cell.diagonal or cell.full
     arena.base = base
     arena.used = 0
     if not s.blas and not s.packed:
-        for p in range(s.cell.segments):
-            if backward:
-                arena.take(s.packed_W[p], k.packed_size(s.cell.segment[p].gates * s.H, s.D, 1))
-            else:
-                arena.take(s.packed_W[p], k.packed_size(s.D, s.cell.segment[p].gates * s.H, 1))
-        for p in range(s.cell.phases):
-            if backward:
-                arena.take(s.packed_U[p], k.packed_size(s.cell.phase[p].gates * s.H, s.H, 1))
-            else:
-                arena.take(s.packed_U[p], k.packed_size(s.H, s.H, s.cell.phase[p].gates))
-    arena.take(s.pre, rows * width + k.lanes)
+        for k in range(s.n_weights):
+            arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
+    arena.take(s.pre, rows * width + kernels.lanes)
+    arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
+    arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)
+    arena.take_if(cell.normed, s.scale, 3 * N)
+    arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
+    arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
+    arena.take_if(s.blas, s.product, N * max(S, H))
     if backward:
-        arena.take(s.edge, s.N * width)
-        arena.take(s.h_prev, rows * s.H)
-        arena.take(s.outer, s.threads * k.outer_scratch(s.D, s.H))
-    if s.cell.phases == 2:
-        arena.take(s.rh, rows * s.H)
-        arena.take(s.drh, s.N * s.H)
-    if not s.keep and s.cell.gates_in_inference:
-        arena.take(s.gates, s.N * s.cell.saved * s.H)
+        arena.take(s.edge, N * width)
+        arena.take(s.outer, s.threads * kernels.outer_scratch(max(s.D, H), max(S, H)))
+        arena.take_if(cell.any, s.total, rows * S)
+        arena.take_if(cell.projected, s.dinner, N * H)
+        arena.take_if(peeps, s.c_prev, rows * H)
+        arena.take_if(s.new_c != NULL, s.dc_last, N * H)
+        arena.take_if(cell.normed, s.du, rows * width)
+        arena.take_if(cell.normed and is_lstm, s.dsquashed, rows * H)
+    else:
+        arena.take_if(cell.normed, s.raw, N * width)
+        if not s.keep:
+            arena.take_if(cell.gates_in_inference, s.gates, N * cell.saved * H)
+            arena.take_if(s.new_c != NULL, s.c_new, N * H)
+            arena.take_if(cell.normed, s.chunk_scale, rows * cell.norms)
     return arena.used
+
+
+cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
+    """Pack the matrices of all products; a thread's share of each."""
+    cdef const Weight[floating]* w
+    cdef long unit, k
+    for k in range(s.n_weights):
+        w = &s.weight[k]
+        unit = s.kernels.panel_units(w.gates)
+        s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, 1 if w.transposed else w.ld,
+                       w.ld if w.transposed else 1, w.units, split(w.units, unit, thread, threads),
+                       split(w.units, unit, thread + 1, threads))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What both directions are made of
+
+cdef void multiply(
+    Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
+    floating* out, long ld, long row0, long row1, long column0, long column1,
+) noexcept nogil:
+    """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns."""
+    cdef Product[floating] product
+    cdef long columns = w.units * w.gates, r
+    if s.blas:
+        if bias != NULL:
+            for r in range(row0, row1):
+                memcpy(out + r * ld, bias, columns * sizeof(floating))
+        gemm(False, w.transposed, row1 - row0, columns, w.K, left + row0 * left_ld, left_ld, w.source, w.ld,
+             add or bias != NULL, out + row0 * ld, ld)
+        return
+    product.K, product.columns = w.K, columns
+    product.a, product.row_stride, product.k_stride = left, left_ld, 1
+    product.panels, product.bias = w.packed, bias
+    product.out, product.ld, product.add = out, ld, add
+    s.kernels.product(&product, row0, row1, column0, column1)
+
+
+cdef void run_beside(
+    Scan[floating]* s, const Op* op, const At[floating]* at, long now, long row0, long row1, int thread, int threads,
+) noexcept nogil:
+    """A product or work on rows row0..row1 that stands beside the elementwise steps; ``now``: the first packed row.
+
+    Where threads split units these are all rows, and each takes its share of the columns or of the rows.
+    """
+    cdef const Weight[floating]* w
+    cdef long column0 = 0, column1, unit = s.kernels.panel_units(1), n = row1 - row0
+    if op.action == ROWS:
+        if not s.by_rows:
+            row0, row1 = n * thread // threads, n * (thread + 1) // threads
+        work_on_rows(s[0], op[0], at, now, row0, row1)
+        return
+    w = &s.weight[op.weight]
+    column1 = w.units
+    if not s.by_rows:
+        column0, column1 = split(w.units, unit, thread, threads), split(w.units, unit, thread + 1, threads)
+    multiply(s, w, <const floating*>at[op.left].at + op.left_block * s.H, at[op.left].ld, <const floating*>NULL,
+             op.add, at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, column0, column1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Forward
 
-cdef void pack_forward(Scan[floating]* s, int thread, int threads) noexcept nogil:
-    cdef const Kernels[floating]* k = s.kernels
-    cdef long ld = s.cell.gates * s.H, n, unit
-    cdef int p
-    cdef Segment segment
-    cdef Phase phase
-    for p in range(s.cell.segments):
-        segment = s.cell.segment[p]
-        n, unit = segment.gates * s.H, k.panel_units(1)
-        k.pack(s.packed_W[p], s.W + segment.gate * s.H, s.D, n, 1, ld, 1, 0,
-               split(n, unit, thread, threads), split(n, unit, thread + 1, threads))
-    for p in range(s.cell.phases):
-        phase = s.cell.phase[p]
-        unit = k.panel_units(phase.gates)
-        k.pack(s.packed_U[p], s.U + phase.gate * s.H, s.H, s.H, phase.gates, ld, 1, s.H,
-               split(s.H, unit, thread, threads), split(s.H, unit, thread + 1, threads))
-
-
-cdef void fill_rows(floating* out, long ld, const floating* row, long n, long first, long last) noexcept nogil:
-    cdef long r
-    for r in range(first, last):
-        memcpy(out + r * ld, row, n * sizeof(floating))
-
-
 cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
     """pre = x W + b for the packed rows of steps t0..t1; a thread's share of the rows."""
     cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
     cdef long first = n * thread // threads, last = n * (thread + 1) // threads
-    cdef long H = s.H, ld = s.cell.blocks * H, columns
-    cdef Product[floating] product
-    cdef Segment segment
-    cdef int p
-    for p in range(s.cell.segments):
-        segment = s.cell.segment[p]
-        columns = segment.gates * H
-        if s.blas:
-            fill_rows(s.pre + segment.block * H, ld, s.b + segment.gate * H, columns, 0, n)
-            gemm(False, False, n, columns, s.D, s.x + low * s.D, s.D, s.W + segment.gate * H, s.cell.gates * H,
-                 True, s.pre + segment.block * H, ld)
-        else:
-            product.K, product.columns = s.D, columns
-            product.a, product.row_stride, product.k_stride = s.x + low * s.D, s.D, 1
-            product.panels, product.bias = s.packed_W[p], s.b + segment.gate * H
-            product.out, product.ld, product.add = s.pre + segment.block * H, ld, False
-            s.kernels.product(&product, first, last, 0, columns)
-    # BLAS adds to the block, so that every chunk starts afresh; the packed step only reads it
-    if s.cell.b_rec >= 0 and (s.blas or t0 == 0):
+    cdef long H = s.H, ld = s.cell.blocks * H, r, p
+    for p in range(s.segments):
+        multiply(s, &s.weight[p], s.x + low * s.D, s.D,
+                 <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
+                 s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units)
+    if s.cell.normed:
+        normalise_projection(s[0], False, low, first, last)
+    # what adds to the block wants it afresh for every chunk; the fused steps only read it
+    if s.params.b_rec != NULL and (s.blas or s.cell.normed or t0 == 0):
         if t0 == 0:
             n = s.chunk * s.N
-        fill_rows(s.pre + s.cell.b_rec * H, ld, s.b_rec, H, n * thread // threads, n * (thread + 1) // threads)
+        for r in range(n * thread // threads, n * (thread + 1) // threads):
+            memcpy(s.pre + r * ld + 2 * H, s.params.b_rec, H * sizeof(floating))
+
+
+cdef void forward_step(
+    Scan[floating]* s, const Op* op, const At[floating]* at, Forward[floating]* step, long row0, long row1, int thread,
+    int threads,
+) noexcept nogil:
+    """One elementwise step and the product in front of it, for rows row0..row1."""
+    cdef long unit0 = 0, unit1 = s.H, unit
+    cdef const Weight[floating]* w
+    step.K = 0
+    if op.weight >= 0:
+        w = &s.weight[op.weight]
+        if s.blas:
+            multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
+                     at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
+        else:
+            step.K, step.a, step.panels = w.K, at[op.left].at, w.packed
+    if not s.by_rows:
+        unit = s.kernels.panel_units(w.gates if step.K else 1)
+        unit0, unit1 = split(s.H, unit, thread, threads), split(s.H, unit, thread + 1, threads)
+    s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 
 cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
-    cdef const Cell* cell = s.cell
-    cdef long H = s.H, ld = cell.blocks * H, saved = cell.saved * H
-    cdef long t, t0, t1 = 0, low, n, row0 = 0, row1 = s.N, unit0 = 0, unit1 = H, unit
-    cdef long my_row0 = row_split(s, thread, threads), my_row1 = row_split(s, thread + 1, threads)
+    cdef long t, t0, t1 = 0, low, row0, row1, k
+    cdef long my_row0 = 0, my_row1 = s.N
+    cdef At[floating] at[PLACES]
     cdef Forward[floating] step
-    cdef const floating* left
-    cdef floating* pre
-    cdef Phase phase
-    cdef int p
+    memset(at, 0, sizeof(at))
+    if s.by_rows:
+        my_row0, my_row1 = row_split(s, thread, threads), row_split(s, thread + 1, threads)
     if not s.blas and not s.packed:
-        pack_forward(s, thread, threads)
+        pack(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
         t0, t1 = t1, min(t1 + s.chunk, s.steps)
@@ -284,30 +326,14 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         project(s, t0, t1, thread, threads)
         barrier.wait(threads)
         for t in range(t0, t1):
-            n = s.rows[t]
-            pre = s.pre + (s.start[t] - low) * ld
-            step.H, step.pre, step.pre_ld, step.gates_ld = H, pre, ld, saved
-            step.gates = at(s.gates, s.start[t] * saved if s.keep else 0)
-            step.h_prev = <const floating*>s.y + s.start[t - 1] * H if t else s.h0
-            step.h = s.y + s.start[t] * H
-            step.c = at(s.c, s.start[t] * H if s.keep else 0)
-            step.c_prev = <const floating*>at(s.c, s.start[t - 1] * H if s.keep else 0) if t else s.c0
-            step.rh = s.rh
-            for p in range(cell.phases):
-                phase = cell.phase[p]
-                left = <const floating*>s.rh if phase.reset else step.h_prev
-                if s.blas:
-                    gemm(False, False, n, phase.gates * H, H, left, H, s.U + phase.gate * H, cell.gates * H,
-                         True, pre + phase.gate * H, ld)
-                    step.K = 0
+            find_forward(s[0], t, low, at)
+            fill(s[0], at, &step)
+            row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
+            for k in range(s.ops):
+                if s.op[k].action == STEP:
+                    forward_step(s, &s.op[k], at, &step, row0, row1, thread, threads)
                 else:
-                    step.K, step.a, step.panels = H, left, s.packed_U[p]
-                if s.by_rows:
-                    row0, row1 = min(my_row0, n), min(my_row1, n)
-                else:
-                    unit = s.kernels.panel_units(phase.gates)
-                    row1, unit0, unit1 = n, split(H, unit, thread, threads), split(H, unit, thread + 1, threads)
-                s.kernels.forward(phase.epilogue, &step, row0, row1, unit0, unit1)
+                    run_beside(s, &s.op[k], at, s.start[t], row0, row1, thread, threads)
                 if not s.by_rows:
                     barrier.wait(threads)
         barrier.wait(threads)
@@ -316,156 +342,160 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
 # ---------------------------------------------------------------------------------------------------------------------
 # Backward
 
-cdef void pack_backward(Scan[floating]* s, int thread, int threads) noexcept nogil:
-    cdef const Kernels[floating]* k = s.kernels
-    cdef long ld = s.cell.gates * s.H, unit = k.panel_units(1)
-    cdef int p
-    cdef Segment segment
-    cdef Phase phase
-    if s.dx != NULL:
-        for p in range(s.cell.segments):
-            segment = s.cell.segment[p]
-            k.pack(s.packed_W[p], s.W + segment.gate * s.H, segment.gates * s.H, s.D, 1, 1, ld, 0,
-                   split(s.D, unit, thread, threads), split(s.D, unit, thread + 1, threads))
-    for p in range(s.cell.phases):
-        phase = s.cell.phase[p]
-        k.pack(s.packed_U[p], s.U + phase.gate * s.H, phase.gates * s.H, s.H, 1, 1, ld, 0,
-               split(s.H, unit, thread, threads), split(s.H, unit, thread + 1, threads))
-
-
 cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
     """dx of n packed rows from row low on; a thread's share of the rows."""
-    cdef long H = s.H, ld = s.cell.blocks * H
-    cdef Product[floating] product
-    cdef Segment segment
-    cdef int p
-    for p in range(s.cell.segments):
-        segment = s.cell.segment[p]
-        if s.blas:
-            gemm(False, True, n, s.D, segment.gates * H, s.pre + segment.block * H, ld, s.W + segment.gate * H,
-                 s.cell.gates * H, p > 0, s.dx + low * s.D, s.D)
-        else:
-            product.K, product.columns = segment.gates * H, s.D
-            product.a, product.row_stride, product.k_stride = s.pre + segment.block * H, ld, 1
-            product.panels, product.bias = s.packed_W[p], <const floating*>NULL
-            product.out, product.ld, product.add = s.dx + low * s.D, s.D, p > 0
-            s.kernels.product(&product, n * thread // threads, n * (thread + 1) // threads, 0, s.D)
+    cdef long p
+    for p in range(s.segments):
+        multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
+                 <const floating*>NULL, p > 0, s.dx + low * s.D, s.D, n * thread // threads,
+                 n * (thread + 1) // threads, 0, s.D)
 
 
-cdef void weight_gradients(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
-    """dW, dU, db and db_rec of n packed rows from row low on; a thread's share of the columns."""
-    cdef const Kernels[floating]* k = s.kernels
-    cdef long H = s.H, ld = s.cell.gates * H, unit = k.panel_units(1), columns
-    cdef Outer[floating] outer
-    cdef Gradient gradient
-    cdef int p, side
-    for p in range(s.cell.gradients):
-        gradient = s.cell.gradient[p]
-        columns = gradient.blocks * H
-        outer.R, outer.columns, outer.b, outer.ldb = n, columns, s.pre + gradient.block * H, s.cell.blocks * H
-        outer.M[0] = s.D if gradient.W >= 0 else 0
-        outer.M[1] = H if gradient.U >= 0 else 0
-        outer.a[0], outer.a[1] = s.x + low * s.D, s.rh if gradient.reset else s.h_prev
-        outer.out[0], outer.out[1], outer.ld = s.dW + gradient.W * H, s.dU + gradient.U * H, ld
-        outer.sums = s.db + gradient.W * H if gradient.W >= 0 else s.db_rec
-        if s.blas:
-            for side in range(2):
-                gemm(True, False, outer.M[side], columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb,
-                     True, outer.out[side], ld)
-                outer.M[side] = 0
-        k.outer(&outer, split(columns, unit, thread, threads), split(columns, unit, thread + 1, threads),
-                s.outer + thread * k.outer_scratch(s.D, H))
-
-
-cdef void backward_product(
-    Scan[floating]* s, Backward[floating]* step, int p, int epilogue, const floating* da, long row0, long row1,
-    int thread, int threads,
+cdef void add_gradient(
+    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, long n, int thread, int threads,
 ) noexcept nogil:
-    """One product with the transposed U of phase p and the elementwise step behind it; da is null for no product."""
-    cdef long H = s.H, ld = s.cell.blocks * H, unit = s.kernels.panel_units(1), unit0 = 0, unit1 = H
-    cdef Phase phase = s.cell.phase[p]
-    cdef bint same_step = phase.reset
-    step.K = 0
-    if same_step:
-        step.dy = NULL
-    else:
-        step.read_carry = s.cell.carry or da == NULL or s.blas
-    if da != NULL and s.blas:
-        da += row0 * ld
-        gemm(False, True, row1 - row0, H, phase.gates * H, da + phase.gate * H, ld, s.U + phase.gate * H,
-             s.cell.gates * H, not same_step and s.cell.carry, (s.drh if same_step else s.dh) + row0 * H, H)
-        if same_step:
-            step.dy = s.drh
-    elif da != NULL:
-        step.K, step.a, step.a_ld, step.panels = phase.gates * H, da + phase.gate * H, ld, s.packed_U[p]
+    """One of the weight gradients, of n packed rows; a thread's share of the columns."""
+    cdef const Kernels[floating]* k = s.kernels
+    cdef long unit = k.panel_units(1)
+    cdef Outer[floating] outer
+    cdef int side
+    outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
+    outer.ld, outer.sums = g.ld, g.sums
+    for side in range(2):
+        outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side]
+        if s.blas:
+            gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, True,
+                 outer.out[side], g.ld)
+            outer.M[side] = 0
+    k.outer(&outer, split(g.columns, unit, thread, threads), split(g.columns, unit, thread + 1, threads),
+            s.outer + thread * k.outer_scratch(max(s.D, s.H), max(s.S, s.H)))
+
+
+cdef void parameter_gradients(
+    Scan[floating]* s, Barrier* barrier, long low, long n, int thread, int threads,
+) noexcept nogil:
+    """dx and the gradients of all parameters of n packed rows from row low on."""
+    cdef At[floating] at[PLACES]
+    cdef ColumnSums[floating] sums
+    cdef const Reduction[floating]* r
+    cdef long k, unit = s.kernels.panel_units(1)
+    find_chunk(s[0], low, at)
+    for k in range(s.reductions):
+        r = &s.reduction[k]
+        sums.R, sums.sums = n, r.sums
+        sums.a, sums.lda = at[r.a].at + r.a_block * s.H, at[r.a].ld
+        sums.b, sums.ldb = <const floating*>NULL, 0
+        if r.b != NOTHING:
+            sums.b, sums.ldb = at[r.b].at + r.b_block * s.H, at[r.b].ld
+        s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads), split(r.columns, unit, thread + 1, threads))
+    if not s.cell.normed:
+        if s.dx != NULL:
+            input_gradient(s, low, n, thread, threads)
+        for k in range(s.gradients):
+            add_gradient(s, &s.gradient[k], at, n, thread, threads)
+        return
+    for k in range(s.gradients - s.late_gradients):
+        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+    barrier.wait(threads)
+    normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
+    barrier.wait(threads)
+    if s.dx != NULL:
+        input_gradient(s, low, n, thread, threads)
+    for k in range(s.gradients - s.late_gradients, s.gradients):
+        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+
+
+cdef void backward_step(
+    Scan[floating]* s, const Op* op, const At[floating]* at, Backward[floating]* step, bint with_product, long row0,
+    long row1, int thread, int threads,
+) noexcept nogil:
+    """One elementwise step and the product in front of it, for rows row0..row1."""
+    cdef long units = s.S if op.what == ACCUMULATE else s.H
+    cdef long unit0 = 0, unit1 = units, unit = s.kernels.panel_units(1), ld
+    cdef const Weight[floating]* w
+    cdef const floating* left
+    if row0 >= row1:
+        return
+    step.H, step.K, step.extra = units, 0, <const floating*>NULL
+    step.read_carry = s.cell.carries or s.new_h != NULL or not with_product
+    if op.weight >= 0 and with_product:
+        w = &s.weight[op.weight]
+        left, ld = <const floating*>at[op.left].at + op.left_block * s.H, at[op.left].ld
+        if s.blas:
+            multiply(s, w, left, ld, <const floating*>NULL, False, s.product, units, row0, row1, 0, units)
+            step.extra = s.product
+        else:
+            step.K, step.a, step.a_ld, step.panels = w.K, left, ld, w.packed
     if not s.by_rows:
-        unit0, unit1 = split(H, unit, thread, threads), split(H, unit, thread + 1, threads)
-    s.kernels.backward(epilogue, step, row0, row1, unit0, unit1)
+        unit0, unit1 = split(units, unit, thread, threads), split(units, unit, thread + 1, threads)
+    s.kernels.backward(op.what, step, row0, row1, unit0, unit1)
+
+
+cdef void keep_left_sides(Scan[floating]* s, const At[floating]* at, long t, long low, long row0, long row1) noexcept nogil:
+    """Copy what stands to the left in the weight gradients' products, and is not in order elsewhere."""
+    cdef long at_row = s.start[t] - low + row0, n = row1 - row0
+    if s.mask == NULL:
+        memcpy(s.left + at_row * s.S, at[H_PREV].at + row0 * s.S, n * s.S * sizeof(floating))
+    if s.c_prev != NULL:
+        memcpy(s.c_prev + at_row * s.H, at[C_PREV].at + row0 * s.H, n * s.H * sizeof(floating))
 
 
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
-    cdef const Cell* cell = s.cell
-    cdef long H = s.H, ld = cell.blocks * H, saved = cell.saved * H
-    cdef long t, t0, t1 = s.steps, low, rows, row0, row1, going_on
+    cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N
     cdef long copy0 = row_split(s, thread, threads), copy1 = row_split(s, thread + 1, threads)
+    cdef At[floating] at[PLACES]
     cdef Backward[floating] step
-    cdef const floating* da_next = NULL
+    cdef Op initial
+    memset(at, 0, sizeof(at))
+    at[DA_NEXT].ld = ld
     if s.by_rows:
         my_row0, my_row1 = copy0, copy1
     if not s.blas:
-        pack_backward(s, thread, threads)
+        pack(s, thread, threads)
         barrier.wait(threads)
-    step.H, step.gates_ld, step.da_ld, step.dh, step.dc = H, saved, ld, s.dh, s.dc
     while t1 > 0:
         t0 = max(0, t1 - s.chunk)
         low = first_row(s, t0, t1)
         for t in range(t1 - 1, t0 - 1, -1):
+            find_backward(s[0], t, low, at)
+            fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
-            # rows that end here have no step after, and so no product
+            # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
-            step.dy = at(s.dy, s.start[t] * H)
-            step.gates = at(s.gates, s.start[t] * saved)
-            step.y = s.y + s.start[t] * H
-            step.h_prev = <const floating*>s.y + s.start[t - 1] * H if t else s.h0
-            step.c = at(s.c, s.start[t] * H)
-            step.c_prev = <const floating*>at(s.c, s.start[t - 1] * H) if t else s.c0
-            step.da = s.pre + (s.start[t] - low) * ld
-            step.rh = at(s.rh, (s.start[t] - low) * H)
-            if going_on > row0:
-                backward_product(s, &step, 0, cell.phase[cell.phases - 1].epilogue, da_next, row0, going_on,
-                                 thread, threads)
-            if row1 > going_on:
-                backward_product(s, &step, 0, cell.phase[cell.phases - 1].epilogue, NULL, going_on, row1,
-                                 thread, threads)
-            if cell.phases == 2:
+            for k in range(s.ops):
+                if s.op[k].action != STEP:
+                    run_beside(s, &s.op[k], at, s.start[t], row0, row1, thread, threads)
+                elif s.op[k].left == DA_NEXT:
+                    if s.op[k].what == ACCUMULATE:
+                        step.total = at[TOTAL].at
+                    backward_step(s, &s.op[k], at, &step, True, row0, going_on, thread, threads)
+                    backward_step(s, &s.op[k], at, &step, False, going_on, row1, thread, threads)
+                    if s.op[k].what == ACCUMULATE and s.cell.projected:
+                        step.total = at[DINNER].at
+                else:
+                    backward_step(s, &s.op[k], at, &step, True, row0, row1, thread, threads)
                 if not s.by_rows:
                     barrier.wait(threads)
-                if row1 > row0:
-                    backward_product(s, &step, 1, cell.phase[0].epilogue, step.da, row0, row1, thread, threads)
-            if not s.by_rows:
-                barrier.wait(threads)
-            da_next = step.da
-            row0, row1 = min(copy0, s.rows[t]), min(copy1, s.rows[t])
-            memcpy(s.h_prev + (s.start[t] - low + row0) * H, step.h_prev + row0 * H,
-                   (row1 - row0) * H * sizeof(floating))
+            at[DA_NEXT].at = at[DU if s.cell.normed else DA].at
+            keep_left_sides(s, at, t, low, min(copy0, s.rows[t]), min(copy1, s.rows[t]))
         barrier.wait(threads)
-        rows = last_row(s, t0, t1) - low
-        if s.dx != NULL:
-            input_gradient(s, low, rows, thread, threads)
-        weight_gradients(s, low, rows, thread, threads)
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
-        memcpy(s.edge + row0 * ld, s.pre + (s.start[t0] - low + row0) * ld, (row1 - row0) * ld * sizeof(floating))
-        da_next = s.edge
+        memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
+        parameter_gradients(s, barrier, low, last_row(s, t0, t1) - low, thread, threads)
+        at[DA_NEXT].at = s.edge
         barrier.wait(threads)
         t1 = t0
     if s.steps > 0:
-        row0, row1 = min(my_row0, s.rows[0]), min(my_row1, s.rows[0])
-        if row1 > row0:
-            step.dy = NULL
-            backward_product(s, &step, 0, ACCUMULATE, da_next, row0, row1, thread, threads)
+        # the gradient of the initial state
+        for k in range(s.ops):
+            if s.op[k].left == DA_NEXT:
+                initial = s.op[k]
+        initial.what = ACCUMULATE
+        step.dy, step.total = <const floating*>NULL, s.dh
+        backward_step(s, &initial, at, &step, True, min(my_row0, s.rows[0]), min(my_row1, s.rows[0]), thread, threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -500,72 +530,142 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
     return 0
 
 
-cdef inline floating* data(cnp.ndarray array, floating* of_type) noexcept:
+cdef inline void* memory(array) noexcept:
     """The array's memory, or null for None."""
-    return <floating*>NULL if array is None else <floating*>cnp.PyArray_DATA(array)
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef dict _kinds = {name: k for k, name in enumerate((
+    "tanh", "sigmoid", "relu", "linear", "softsign", "softplus", "hard_sigmoid", "leaky_relu", "thresholded_relu",
+    "scaled_tanh", "affine", "elu",
+))}
+cdef tuple _names = ("rnn", "lstm", "gru", "gru_before")
+_TANH, _SIGMOID, _RELU = _kinds["tanh"], _kinds["sigmoid"], _kinds["relu"]
+
+
+cdef int set_function(Function[floating]* f, function) except -1:
+    f.kind, f.alpha, f.beta = _kinds[function.name], function.alpha, function.beta
+    return 0
+
+
+cdef int set_cell(Scan[floating]* s, cell) except -1:
+    """The options of a cell; s.new_h and s.new_c are set already."""
+    cdef Cell* c = &s.cell
+    c.name = _names.index(cell.kind)
+    c.diagonal, c.full = cell.peephole == "diagonal", cell.peephole == "full"
+    c.coupled, c.projected, c.normed = cell.coupled, cell.proj_size is not None, cell.layer_norm
+    set_function(&s.rules.activation, cell.activation)
+    set_function(&s.rules.recurrent, cell.recurrent_activation)
+    s.rules.clip = 0 if cell.clip is None else cell.clip
+    s.rules.p = s.params.p
+    c.any = (c.diagonal or c.full or c.coupled or c.projected or c.normed or s.rules.clip != 0 or s.new_h != NULL
+             or s.new_c != NULL or s.rules.recurrent.kind != _SIGMOID
+             or s.rules.activation.kind != _TANH and not (c.name == 0 and s.rules.activation.kind == _RELU))
+    describe_cell(c)
+    return 0
+
+
+cdef int set_params(Params[floating]* p, params) except -1:
+    """Point at arrays by their names."""
+    p.W, p.U, p.b = <floating*>memory(params["W"]), <floating*>memory(params["U"]), <floating*>memory(params["b"])
+    if len(params) > 3:
+        p.b_rec = <floating*>memory(params.get("b_rec"))
+        p.p, p.P, p.W_proj = <floating*>memory(params.get("p")), <floating*>memory(params.get("P")), <floating*>memory(params.get("W_proj"))
+        p.gain_W, p.gain_U = <floating*>memory(params.get("gain_W")), <floating*>memory(params.get("gain_U"))
+        p.gain_c, p.bias_c = <floating*>memory(params.get("gain_c")), <floating*>memory(params.get("bias_c"))
+    return 0
 
 
 cdef int describe(
-    Scan[floating]* s, str cell, cnp.ndarray x, cnp.ndarray W, cnp.ndarray U, cnp.ndarray b_rec, cnp.ndarray h0,
-    cnp.ndarray c0, cnp.ndarray start, cnp.ndarray rows, cnp.ndarray y, cnp.ndarray gates, cnp.ndarray c,
+    Scan[floating]* s, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
 ) except -1:
     """The arguments that both directions share."""
-    cdef floating* t = NULL
+    cdef cnp.ndarray W = params["W"], states = h0, inputs = x
     if floating is float:
         s.kernels = &_isa.f32
     else:
         s.kernels = &_isa.f64
-    s.blas = _blas
-    s.cell = &_cells[<int>_cell_index[cell]]
-    s.steps, s.N, s.D, s.H = rows.shape[0], h0.shape[0], x.shape[1], U.shape[0]
-    s.start, s.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
-    s.x, s.W, s.U, s.b_rec, s.h0, s.c0 = data(x, t), data(W, t), data(U, t), data(b_rec, t), data(h0, t), data(c0, t)
-    s.y, s.gates, s.c = data(y, t), data(gates, t), data(c, t)
+    s.blas, s.keep = _blas, keep
+    set_params(&s.params, params)
+    set_noise(s, noise)
+    set_cell(s, cell)
+    s.steps, s.N, s.D, s.S = len(rows), states.shape[0], inputs.shape[1], states.shape[1]
+    s.H = W.shape[1] // s.cell.gates
+    s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
+    s.x, s.h0, s.c0 = <floating*>memory(x), <floating*>memory(h0), <floating*>memory(c0)
+    s.y, s.c, s.gates = <floating*>memory(trace.y), <floating*>memory(trace.c), <floating*>memory(trace.gates)
+    if s.cell.any:
+        s.c_new = <floating*>memory(trace.c_new)
+        s.x_hat, s.u_hat = <floating*>memory(trace.x_hat), <floating*>memory(trace.u_hat)
+        s.x_scale, s.u_scale = <floating*>memory(trace.x_scale), <floating*>memory(trace.u_scale)
+    return 0
+
+
+cdef long row_distance(array):
+    """Elements from row to row; 0 where one row stands for all."""
+    if array is None or array.shape[0] == 1:
+        return 0
+    return array.shape[1]
+
+
+cdef int set_noise(Scan[floating]* s, noise) except -1:
+    if noise is SILENT:
+        return 0
+    s.mask, s.new_h, s.new_c = <floating*>memory(noise.mask), <floating*>memory(noise.new_h), <floating*>memory(noise.new_c)
+    s.new_h_ld, s.new_c_ld = row_distance(noise.new_h), row_distance(noise.new_c)
     return 0
 
 
 cdef int forward_of(
-    floating* t, str cell, cnp.ndarray x, cnp.ndarray W, cnp.ndarray U, cnp.ndarray b, cnp.ndarray b_rec,
-    cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray start, cnp.ndarray rows, cnp.ndarray y, cnp.ndarray gates,
-    cnp.ndarray c, bint keep,
+    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
 ) except -1:
     cdef Scan[floating] s
-    describe(&s, cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c)
-    s.b, s.keep = data(b, t), keep
+    describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+    compose(&s, False)
     return execute(&s, False)
 
 
-def forward(cell, x, W, U, b, b_rec, h0, c0, start, rows, y, gates, c, keep):
+def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep):
     """Run the scan; see `fastrnn.reference.forward`."""
     if x.dtype == np.float32:
-        forward_of[float](<float*>NULL, cell.name, x, W, U, b, b_rec, h0, c0, start, rows, y, gates, c, keep)
+        forward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
     else:
-        forward_of[double](<double*>NULL, cell.name, x, W, U, b, b_rec, h0, c0, start, rows, y, gates, c, keep)
+        forward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
 
 
 cdef int backward_of(
-    floating* t, str cell, cnp.ndarray x, cnp.ndarray W, cnp.ndarray U, cnp.ndarray b_rec, cnp.ndarray h0,
-    cnp.ndarray c0, cnp.ndarray start, cnp.ndarray rows, cnp.ndarray y, cnp.ndarray gates, cnp.ndarray c,
-    cnp.ndarray dy, cnp.ndarray dh, cnp.ndarray dc, cnp.ndarray dx, cnp.ndarray dW, cnp.ndarray dU, cnp.ndarray db,
-    cnp.ndarray db_rec,
+    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads,
 ) except -1:
     cdef Scan[floating] s
-    describe(&s, cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c)
-    s.keep = True
-    s.rh = NULL
-    s.dy, s.dh, s.dc, s.dx = data(dy, t), data(dh, t), data(dc, t), data(dx, t)
-    s.dW, s.dU, s.db, s.db_rec = data(dW, t), data(dU, t), data(db, t), data(db_rec, t)
+    describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
+    s.dy, s.dcells, s.dh, s.dc, s.dx = <floating*>memory(dy), <floating*>memory(dcells), <floating*>memory(dh), <floating*>memory(dc), <floating*>memory(dx)
+    set_params(&s.grads, grads)
+    compose(&s, True)
     return execute(&s, True)
 
 
-def backward(cell, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx, dW, dU, db, db_rec):
+def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads):
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
     if x.dtype == np.float32:
-        backward_of[float](<float*>NULL, cell.name, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx,
-                           dW, dU, db, db_rec)
+        backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads)
     else:
-        backward_of[double](<double*>NULL, cell.name, x, W, U, b_rec, h0, c0, start, rows, y, gates, c, dy, dh, dc, dx,
-                            dW, dU, db, db_rec)
+        backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads)
+
+
+def chunk_steps(cell, long N, long D, long H, dtype):
+    """Steps whose weight gradients are summed at a time; see `fastrnn.reference`."""
+    cdef Scan[float] s32
+    cdef Scan[double] s64
+    if dtype == np.float32:
+        return chunk_of(&s32, cell, N, H)
+    return chunk_of(&s64, cell, N, H)
+
+
+cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
+    s.N, s.H, s.S, s.steps, s.blas = N, H, H, 1 << 30, _blas
+    set_cell(s, cell)
+    plan(s, True)
+    return s.chunk
 
 
 include "session.pxi"

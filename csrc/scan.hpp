@@ -13,12 +13,26 @@
 
 namespace fastrnn {
 
-// One recurrent product and the elementwise step behind it. The product's left side is h, or r*h; its right side U's
-// gate blocks gate..gate+gates; its result belongs to the same blocks of pre.
-struct Phase {
-  Epilogue epilogue;
-  int gate, gates;
-  bool reset;
+// What a cell is to the loops: fastrnn/cells.py's options.
+struct Cell {
+  enum Name { RNN, LSTM_, GRU_, GRU_BEFORE };  // in the order of kernels.pyx
+  int name = RNN;
+  bool diagonal = false, full = false;  // peepholes
+  bool coupled = false, projected = false, normed = false;
+  bool any = false;             // functions or a clip other than the fused steps have, or work between those
+  bool carries = false;         // part of dh reaches the step before without a product
+  bool has_inner = false;       // a second product has a left side of its own
+  bool gates_in_inference = false;  // one step reads what another has saved
+  int gates = 1, saved = 0;     // blocks of W, U and b; blocks that the tape keeps
+  int blocks = 1;               // blocks of pre and da: the gates', and the GRU's reset product m before n
+  int norms = 0;
+  int norm[2][2] = {};          // gate blocks first..last that are normalised together
+};
+
+// Arrays of a step, which products and work on rows find by number; C_NEW is c before zoneout, C_LAST after it.
+enum Place {
+  NOTHING, X, X_HAT, PRE, GATES, LEFT, H_PREV, H_NEW, C_PREV, C_NEW, C_LAST, INNER, RAW, HAT, SQUASHED, C_HAT, MASK,
+  SHARE_H, SHARE_C, DA, DU, DA_NEXT, TOTAL, DH, DC, DC_LAST, DINNER, DSQUASHED, DCELLS, PLACES
 };
 
 // Gate blocks gate..gate+gates of W and b belong to blocks block.. of pre.
@@ -26,70 +40,110 @@ struct Segment {
   int gate, block, gates;
 };
 
-// What blocks block..block+blocks of da are the gradient's right side for: W's and b's gate blocks from W, and U's from
-// U, with h or r*h on the left; -1 for none. Where W is -1 their column sums are the gradient of b_rec.
-struct Gradient {
-  int block, blocks, W, U;
-  bool reset;
+// A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`.
+template <class T> struct Weight {
+  const T* source;
+  long ld;
+  bool transposed;
+  long K, units, gates;
+  T* packed;
 };
 
-// One cell. pre and da have `blocks` blocks of H columns, gates has `saved`. The backward step runs the phases'
-// epilogues last to first; the product with the transposed U of a phase precedes the epilogue that needs it: at the
-// next (earlier) step for h, in the same step for r*h.
-struct Cell {
-  const char* name;
-  int gates, blocks, saved;
-  bool carry;    // part of dh reaches the step before without a product
-  bool gates_in_inference;  // the second phase reads what the first one saved
-  int b_rec;     // block of pre that starts from b_rec, or -1
-  int phases, segments, gradients;
-  Phase phase[2];
-  Segment segment[2];
-  Gradient gradient[3];
+// One thing that a step does. With a weight, its product has `left` from block left_block on to its left.
+struct Op {
+  enum Action { STEP, PRODUCT, ROWS } action;
+  int what;                // the Epilogue of a STEP, the RowWork of ROWS
+  int weight = -1;
+  Place left = NOTHING;
+  int left_block = 0;      // also of ROWS' `in`
+  Place out = NOTHING;     // of a STEP forward: what a product by BLAS is added to
+  int out_block = 0;
+  bool add = false;
+  Place other = NOTHING;   // ROWS
+  Place old = NOTHING;
+  int group = -1;          // ROWS: the group of blocks that is normalised; -1 for c
 };
 
-inline const Cell* cell_table(int* count) {
-  static const Cell cells[] = {
-      {"rnn_tanh", 1, 1, 0, false, false, -1, 1, 1, 1, {{RNN_TANH, 0, 1, false}}, {{0, 0, 1}}, {{0, 1, 0, 0, false}}},
-      {"rnn_relu", 1, 1, 0, false, false, -1, 1, 1, 1, {{RNN_RELU, 0, 1, false}}, {{0, 0, 1}}, {{0, 1, 0, 0, false}}},
-      {"lstm", 4, 4, 4, false, false, -1, 1, 1, 1, {{LSTM, 0, 4, false}}, {{0, 0, 4}}, {{0, 4, 0, 0, false}}},
-      {"gru", 3, 4, 4, true, false, 2, 1, 2, 3, {{GRU, 0, 3, false}}, {{0, 0, 2}, {2, 3, 1}},
-       {{0, 2, 0, 0, false}, {2, 1, -1, 2, false}, {3, 1, 2, -1, false}}},
-      {"gru_before", 3, 3, 3, true, true, -1, 2, 1, 2,
-       {{GRU_BEFORE_GATES, 0, 2, false}, {GRU_BEFORE_OUTPUT, 2, 1, true}}, {{0, 0, 3}},
-       {{0, 2, 0, 0, false}, {2, 1, 2, 2, true}}},
-  };
-  *count = int(sizeof cells / sizeof cells[0]);
-  return cells;
-}
+// out (left's columns, columns) += left' b, for up to two left sides that share b, and sums += column sums of b.
+template <class T> struct Gradient {
+  Place b;
+  int block;
+  long columns;
+  Place left[2];
+  T* out[2];
+  long ld;
+  T* sums;
+};
 
-// A call: the arguments of fastrnn/reference.py's forward or backward, its plan and its scratch.
+// sums += column sums of a * b, of a alone where b is NOTHING
+template <class T> struct Reduction {
+  Place a;
+  int a_block;
+  Place b;
+  int b_block;
+  long columns;
+  T* sums;
+};
+
+// Parameters by name, or their gradients; null for what the cell does not have.
+template <class T> struct Params {
+  T *W = nullptr, *U = nullptr, *b = nullptr, *b_rec = nullptr, *p = nullptr, *P = nullptr, *W_proj = nullptr;
+  T *gain_W = nullptr, *gain_U = nullptr, *gain_c = nullptr, *bias_c = nullptr;
+};
+
+template <class T> struct At {
+  T* at;
+  long ld;
+};
+
+// A call: the arguments of fastrnn/reference.py's forward or backward, its plan, its program and its scratch.
+// S is the width of h.
 template <class T> struct Scan {
-  const Cell* cell;
+  Cell cell;
+  Rules<T> rules;
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
-  bool packed = false;  // packed_W and packed_U hold the weights already: a session's, kept from call to call
-  bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet every step
+  bool packed = false;  // weights are packed already: a session's, kept from call to call
+  bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
   int threads;
-  long steps, N, D, H, chunk;  // chunk: steps that are projected at once
+  long steps, N, D, H, S, chunk;  // chunk: steps that are projected at once
   const int64_t *start, *rows;
 
-  const T *x, *W, *U, *b, *b_rec, *h0, *c0;
-  T *y, *gates, *c;
+  Params<T> params, grads;
+  const T *x = nullptr, *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
+  long new_h_ld = 0, new_c_ld = 0;  // 0: one row for all
+  T *y = nullptr, *gates = nullptr, *c = nullptr, *c_new = nullptr;
+  T *x_hat = nullptr, *u_hat = nullptr, *x_scale = nullptr, *u_scale = nullptr;
   bool keep;
+  const T *dy = nullptr, *dcells = nullptr;
+  T *dh = nullptr, *dc = nullptr, *dx = nullptr;
 
-  const T* dy;
-  T *dh, *dc, *dx, *dW, *dU, *db, *db_rec;
+  // the program
+  int segments, ops, n_weights, gradients, reductions, late_gradients;
+  Segment segment[2];             // weights 0 and 1 belong to them
+  Op op[16];
+  Weight<T> weight[6];
+  Gradient<T> gradient[6];        // `late_gradients` of them after the projection's normalisation has been undone
+  Reduction<T> reduction[10];
 
   // scratch
-  T* packed_W[2];    // per segment: (D, gates*H) forward, its transpose backward
-  T* packed_U[2];    // per phase: (H, gates, H) forward, its transpose backward
-  T* pre;            // (chunk*N, blocks*H), backward da
-  T* edge;           // (N, blocks*H): da of the step that the next chunk's last step follows
-  T* h_prev;         // (chunk*N, H): left side of dU
-  T* rh;             // (N, H) forward, (chunk*N, H) backward
-  T* drh;            // (N, H): gradient of r*h, from BLAS
-  T* outer;          // (threads, outer_scratch)
+  T* pre = nullptr;            // (chunk*N, blocks*H), backward da
+  T* du = nullptr;             // (chunk*N, blocks*H): gradient of h U, where that is normalised
+  T* edge = nullptr;           // (N, blocks*H): da (du) of the step that the next chunk's last step follows
+  T* left = nullptr;           // (N, S) forward, (chunk*N, S) backward: h as products see it
+  T* c_prev = nullptr;         // (chunk*N, H) backward, for peepholes
+  T* inner = nullptr;          // (N, H) forward, (chunk*N, H) backward: left side of the second product
+  T* raw = nullptr;            // (N, gates*H): h U before it is normalised
+  T* scale = nullptr;          // (N, 3): what rows were multiplied by to be normalised: groups of h U without a tape, c
+  T* chunk_scale = nullptr;    // (chunk*N, norms): the same for x W
+  T* squashed = nullptr;       // (N, H): c, normalised
+  T* c_hat = nullptr;          // (N, H) forward, (chunk*N, H) backward
+  T* dsquashed = nullptr;      // (chunk*N, H)
+  T* total = nullptr;          // (chunk*N, S): dh
+  T* dinner = nullptr;         // (N, H)
+  T* dc_last = nullptr;        // (N, H): gradient of c that zoneout passes to the step before
+  T* product = nullptr;        // (N, max(S, H)): a product by BLAS
+  T* outer = nullptr;          // (threads, outer_scratch)
 };
 
 // array + offset; null stays null.
@@ -99,6 +153,10 @@ template <class T> T* at(T* array, long offset) { return array ? array + offset 
 struct Arena {
   char* base;
   size_t used;
+
+  template <class T> void take_if(bool wanted, T*& piece, long n) {
+    if (wanted) take(piece, n);
+  }
 
   template <class T> void take(T*& piece, long n) {
     piece = base ? reinterpret_cast<T*>(base + used) : nullptr;

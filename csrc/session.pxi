@@ -29,18 +29,22 @@ cdef class Stream:
     cdef bint is_float
     cdef int64_t start, rows
     cdef Block block  # packed weights and the scratch of one step
-    cdef tuple weights
+    cdef dict params
+    cdef object noise
     cdef readonly tuple states
 
-    def __cinit__(self, cell, W, U, b, b_rec, Py_ssize_t N):
-        self.is_float = W.dtype == np.float32
+    def __cinit__(self, cell, params, noise, Py_ssize_t N):
+        cdef cnp.ndarray W = params["W"]
+        dtype, H = W.dtype, W.shape[1] // len(cell.gates)
+        widths = (cell.output_size(H), H)
+        self.is_float = dtype == np.float32
         self.start, self.rows = 0, N
-        self.states = tuple([np.zeros((N, U.shape[0]), W.dtype) for _ in cell.states])
-        self.weights = tuple([None if array is None else array.copy() for array in (W, U, b, b_rec)])
+        self.states = tuple([np.zeros((N, width), dtype) for _, width in zip(cell.states, widths)])
+        self.params, self.noise = {name: array.copy() for name, array in params.items()}, noise
         if self.is_float:
-            open_stream(&self.f32, self, &_isa.f32, cell.name)
+            open_stream(&self.f32, self, cell)
         else:
-            open_stream(&self.f64, self, &_isa.f64, cell.name)
+            open_stream(&self.f64, self, cell)
 
     def run(self, cnp.ndarray x not None, cnp.ndarray y not None):
         """Advance by the R/N steps of x (R, D), and write y (R, H)."""
@@ -50,19 +54,15 @@ cdef class Stream:
             advance(&self.f64, x, y)
 
 
-cdef int open_stream(Scan[floating]* s, Stream stream, const Kernels[floating]* kernels, str cell) except -1:
+cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     """Describe a scan of one step, and pack its weights into the stream's block."""
-    cdef floating* t = NULL
-    cdef cnp.ndarray W, U, b, b_rec, h = stream.states[0]
-    cdef size_t size
+    cdef cnp.ndarray x = np.empty((0, stream.params["W"].shape[0]), stream.params["W"].dtype)
     cdef cnp.ndarray c = stream.states[1] if len(stream.states) > 1 else None
-    W, U, b, b_rec = stream.weights
-    s.cell, s.kernels, s.blas = &_cells[<int>_cell_index[cell]], kernels, _blas
-    s.steps, s.N, s.D, s.H = 1, stream.rows, W.shape[0], U.shape[0]
+    cdef size_t size
+    one = np.empty(1, np.int64)
+    describe(s, cell, stream.params, x, stream.states[0], c, stream.noise, one, one, Trace(x, c), False)
     s.start, s.rows = &stream.start, &stream.rows
-    s.W, s.U, s.b, s.b_rec = data(W, t), data(U, t), data(b, t), data(b_rec, t)
-    s.h0, s.c = data(h, t), data(c, t)
-    s.c0 = s.c
+    compose(s, False)
     plan(s, False)
     size = carve(s, NULL, False)
     stream.block = Block(size)
@@ -70,25 +70,24 @@ cdef int open_stream(Scan[floating]* s, Stream stream, const Kernels[floating]* 
     memset(stream.block.start, 0, size)
     carve(s, stream.block.start, False)
     if not s.blas:
-        pack_forward(s, 0, 1)
+        pack(s, 0, 1)
         s.packed = True
         # nobody reads the plain matrices again
-        s.W = s.U = NULL
-        stream.weights = (b, b_rec)
+        for name in ("W", "U", "P", "W_proj"):
+            stream.params.pop(name, None)
     return 0
 
 
 cdef int advance(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y) except -1:
     """Run the scan over x, of one step or of several, and keep the last h as the state."""
-    cdef floating* t = NULL
-    cdef long steps = x.shape[0] // s.N, size = s.N * s.H
+    cdef long steps = x.shape[0] // s.N, size = s.N * s.S
     if steps == 1:
-        s.x, s.y = data(x, t), data(y, t)
+        s.x, s.y = <floating*>memory(x), <floating*>memory(y)
         advance_one(s)
     elif steps > 1:
         advance_many(s, x, y, steps)
     if steps > 0:
-        memcpy(<floating*>s.h0, data(y, t) + (steps - 1) * size, size * sizeof(floating))
+        memcpy(<floating*>s.h0, <floating*>memory(y) + (steps - 1) * size, size * sizeof(floating))
     return 0
 
 
@@ -107,10 +106,9 @@ cdef int advance_one(Scan[floating]* s) except -1:
 
 cdef int advance_many(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y, long steps) except -1:
     """Several steps, in scratch for as many as are projected at once."""
-    cdef floating* t = NULL
     cdef Scan[floating] many = s[0]
     cdef cnp.ndarray start = np.arange(0, steps * s.N, s.N, dtype=np.int64), rows = np.full(steps, s.N, np.int64)
-    many.steps, many.x, many.y = steps, data(x, t), data(y, t)
+    many.steps, many.x, many.y = steps, <floating*>memory(x), <floating*>memory(y)
     many.start, many.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
     execute(&many, False)
     return 0

@@ -4,6 +4,7 @@
 #include "cells.hpp"
 #include "flat.hpp"
 #include "product.hpp"
+#include "rows.hpp"
 #include "vec.hpp"
 
 namespace {
@@ -87,10 +88,18 @@ void forward(int epilogue, const Forward<T>* s, long row0, long row1, long unit0
   switch (epilogue) {
     case fastrnn::RNN_TANH: return forward_step<RnnTanh>(*s, row0, row1, unit0, unit1);
     case fastrnn::RNN_RELU: return forward_step<RnnRelu>(*s, row0, row1, unit0, unit1);
+    case fastrnn::RNN_ANY: return forward_step<RnnAny>(*s, row0, row1, unit0, unit1);
     case fastrnn::LSTM: return forward_step<Lstm>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU: return forward_step<Gru>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU_BEFORE_GATES: return forward_step<GruBeforeGates>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU_BEFORE_OUTPUT: return forward_step<GruBeforeOutput>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM_CELL: return forward_step<LstmCell<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM_OUTPUT: return forward_step<LstmOutput<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::COUPLED_CELL: return forward_step<LstmCell<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::COUPLED_OUTPUT: return forward_step<LstmOutput<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU: return forward_step<Gru<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_ANY: return forward_step<Gru<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES: return forward_step<GruBeforeGates<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES_ANY: return forward_step<GruBeforeGates<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT: return forward_step<GruBeforeOutput<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT_ANY: return forward_step<GruBeforeOutput<true>>(*s, row0, row1, unit0, unit1);
   }
 }
 
@@ -99,10 +108,18 @@ void backward(int epilogue, const Backward<T>* s, long row0, long row1, long uni
   switch (epilogue) {
     case fastrnn::RNN_TANH: return backward_step<RnnTanh>(*s, row0, row1, unit0, unit1);
     case fastrnn::RNN_RELU: return backward_step<RnnRelu>(*s, row0, row1, unit0, unit1);
+    case fastrnn::RNN_ANY: return backward_step<RnnAny>(*s, row0, row1, unit0, unit1);
     case fastrnn::LSTM: return backward_step<Lstm>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU: return backward_step<Gru>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU_BEFORE_GATES: return backward_step<GruBeforeGates>(*s, row0, row1, unit0, unit1);
-    case fastrnn::GRU_BEFORE_OUTPUT: return backward_step<GruBeforeOutput>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM_CELL: return backward_step<LstmCell<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::LSTM_OUTPUT: return backward_step<LstmOutput<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::COUPLED_CELL: return backward_step<LstmCell<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::COUPLED_OUTPUT: return backward_step<LstmOutput<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU: return backward_step<Gru<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_ANY: return backward_step<Gru<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES: return backward_step<GruBeforeGates<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_GATES_ANY: return backward_step<GruBeforeGates<true>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT: return backward_step<GruBeforeOutput<false>>(*s, row0, row1, unit0, unit1);
+    case fastrnn::GRU_BEFORE_OUTPUT_ANY: return backward_step<GruBeforeOutput<true>>(*s, row0, row1, unit0, unit1);
     case fastrnn::ACCUMULATE: return backward_step<Accumulate>(*s, row0, row1, unit0, unit1);
   }
 }
@@ -232,7 +249,7 @@ long fma_loop(long iterations) {
 
 template <class T> constexpr Kernels<T> kernels() {
   return {width<T>,   panel_units<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
-          product<T>, outer<T>, outer_scratch<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
+          product<T>, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
           update<T>, sum_of_squares<T>, cross_entropy<T>};
 }
 

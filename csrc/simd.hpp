@@ -9,8 +9,31 @@
 
 namespace fastrnn {
 
-// The elementwise steps. A cell is a list of phases; each phase is one product and one of these.
-enum Epilogue { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE_GATES, GRU_BEFORE_OUTPUT, ACCUMULATE };
+// The elementwise steps. Those of the first line are fused for the usual functions. ANY: with the functions, the clip and
+// the peepholes of Rules; an LSTM then has two, one that makes c and one that makes h, with or without the gate f.
+enum Epilogue {
+  RNN_TANH, RNN_RELU, LSTM, GRU, GRU_BEFORE_GATES, GRU_BEFORE_OUTPUT,
+  RNN_ANY, GRU_ANY, GRU_BEFORE_GATES_ANY, GRU_BEFORE_OUTPUT_ANY,
+  LSTM_CELL, LSTM_OUTPUT, COUPLED_CELL, COUPLED_OUTPUT,
+  ACCUMULATE
+};
+
+// Elementwise functions; fastrnn/activations.py has their formulas.
+enum Kind {
+  TANH, SIGMOID, RELU, LINEAR, SOFTSIGN, SOFTPLUS, HARD_SIGMOID, LEAKY_RELU, THRESHOLDED_RELU, SCALED_TANH, AFFINE, ELU
+};
+
+template <class T> struct Function {
+  int kind = TANH;
+  T alpha = 0, beta = 0;
+};
+
+// What the steps named ANY and the LSTM's two look up.
+template <class T> struct Rules {
+  Function<T> activation, recurrent;
+  T clip = 0;            // 0: none
+  const T* p = nullptr;  // (3 or 2, H): diagonal peepholes, or null
+};
 
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
@@ -23,19 +46,25 @@ template <class T> struct Forward {
   T* gates;         // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
   long gates_ld;
   const T* h_prev;  // (rows, H)
+  const T* left;    // (rows, H): h_prev as the products see it
   const T* c_prev;  // (rows, H); may be c
+  const T* squashed;  // (rows, H): what the LSTM's output function is given in LSTM_OUTPUT; may be c
   T* h;             // (rows, H) out
   T* c;             // (rows, H) out
-  T* rh;            // (rows, H) out of GRU_BEFORE_GATES: r*h
+  T* rh;            // (rows, H) out of GRU_BEFORE_GATES: r*left
+  const Rules<T>* rules;
 };
 
-// One step backward: dh = a . panels + dy + carry, then the cell's adjoint. K = 0 stands for no product.
+// One step backward: dh = (a . panels + extra) * mask + carry + dy, then the cell's adjoint. K = 0 stands for no product.
+// The steps named ANY and the LSTM's two find dh in `total`, where ACCUMULATE has left it.
 template <class T> struct Backward {
   long H;
   long K;
   const T* a;          // (rows, K), ld a_ld: da of the step after, or a block of this step's
   long a_ld;
   const T* panels;     // packed (K, H)
+  const T* extra;      // (rows, H): a product that is there already, or null
+  const T* mask;       // (rows, H): factors of the product's result, or null
   bool read_carry;     // dh holds a term to add
   const T* dy;         // (rows, H) or null
   T* dh;               // (rows, H): the term that reaches the step before without a product (GRU: dh*z)
@@ -44,11 +73,57 @@ template <class T> struct Backward {
   long gates_ld;
   const T* y;          // (rows, H): h of this step
   const T* h_prev;     // (rows, H)
+  const T* left;       // (rows, H): h_prev as the products see it
   const T* c;          // (rows, H)
   const T* c_prev;     // (rows, H)
   T* da;               // (rows, ld da_ld) out: gradient of pre, in the blocks of pre
   long da_ld;
-  T* rh;               // (rows, H) out of GRU_BEFORE_GATES: r*h
+  T* rh;               // (rows, H) out of GRU_BEFORE_GATES: r*left; out of LSTM_OUTPUT: o*function(squashed), or null
+  T* total;            // (rows, H): dh; out of ACCUMULATE
+  const T* squashed;   // (rows, H): as in Forward
+  T* dsquashed;        // (rows, H) out of LSTM_OUTPUT: its gradient; null: it is c, and so added to dc
+  bool keep_carry;     // GRU_ANY, GRU_BEFORE_OUTPUT_ANY: add to dh, which holds a term for the step before
+  const Rules<T>* rules;
+};
+
+// What is done to whole rows between products and elementwise steps.
+enum RowWork {
+  TIMES,           // out = in * other
+  ADD,             // out += in
+  BLEND,           // out = old + other * (in - old)
+  SPLIT,           // old = in - other * in, then in-out out = other * in
+  NORMALISE,       // hat = (in - mean) * scale; out = (out where add) + hat * gain + bias
+  NORMALISE_BACK   // with g = in * gain: out = (out where add) + scale * (g - mean(g) - hat * mean(g * hat))
+};
+
+// Operands of RowWork: arrays of `width` columns, each with its own distance between rows; 0 where all rows are one.
+template <class T> struct Rows {
+  long width;
+  const T* in;
+  long in_ld;
+  const T* other;  // TIMES, BLEND, SPLIT
+  long other_ld;
+  T* old;          // BLEND: in; SPLIT: out
+  long old_ld;
+  T* hat;          // out of NORMALISE (may be in), in to NORMALISE_BACK
+  long hat_ld;
+  T* scale;        // one number per row: out of NORMALISE, in to NORMALISE_BACK
+  long scale_ld;
+  const T* gain;   // (width,)
+  const T* bias;   // (width,) or null
+  T* out;
+  long out_ld;
+  bool add;
+};
+
+// sums (columns,) += column sums of a * b, of a alone where b is null
+template <class T> struct ColumnSums {
+  long R;
+  const T* a;
+  long lda;
+  const T* b;
+  long ldb;
+  T* sums;
 };
 
 // out[:, :columns] = a . panels (+ bias), or with add: out += a . panels
@@ -125,6 +200,9 @@ template <class T> struct Kernels {
   // Columns column0..column1 of a weight gradient; scratch: outer_scratch(M[0], M[1]) elements, 64-byte aligned.
   void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
   long (*outer_scratch)(long M0, long M1);
+  // Rows row0..row1 of one RowWork.
+  void (*rows)(int work, const Rows<T>* rows, long row0, long row1);
+  void (*column_sums)(const ColumnSums<T>* sums, long column0, long column1);
   // y[k] = sigmoid(x[k]), y[k] = tanh(x[k])
   void (*sigmoid)(const T* x, T* y, long n);
   void (*tanh)(const T* x, T* y, long n);

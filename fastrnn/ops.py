@@ -220,7 +220,7 @@ def _hidden_size(cell: Cell, params: Mapping[str, Array]) -> int:
     return params["W"].shape[1] // len(cell.gates)
 
 
-def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, y: Array) -> Trace:
+def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, noise: Noise, y: Array) -> Trace:
     """A tape's arrays for R packed rows."""
 
     def rows(width: int) -> Array:
@@ -231,7 +231,7 @@ def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, y: A
         y,
         rows(H) if len(cell.states) > 1 else None,
         rows(len(cell.saved) * H) if cell.saved else None,
-        rows(H) if cell.zoneout and len(cell.states) > 1 else None,
+        None if noise.new_c is None else rows(H),
         *(rows(width) if cell.layer_norm else None for _ in range(2)),
         *(rows(len(cell.norms)) if cell.layer_norm else None for _ in range(2)),
     )
@@ -315,7 +315,7 @@ def rnn_forward(
     if keep and checkpoint and len(packed):
         tape, c = _forward_in_parts(Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y)), checkpoint)
     elif keep:
-        trace = _trace(cell, module, len(packed), H, dtype, y)
+        trace = _trace(cell, module, len(packed), H, dtype, noise, y)
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True)
         tape, c = Tape(cell, module, params, order, noise, packed, h0, c0, trace), None
     else:
@@ -478,7 +478,7 @@ def _backward_in_parts(
         part = _part(tape.order, point.first, point.last)
         x, h0, noise = part(tape.x), _h_before(tape, point.first), _noise_of(part, tape.noise)
         y = tape.module.empty((part.high - part.low, tape.h0.shape[1]), tape.x.dtype)
-        trace = _trace(tape.cell, tape.module, len(y), H, tape.x.dtype, y)
+        trace = _trace(tape.cell, tape.module, len(y), H, tape.x.dtype, noise, y)
         scan = (tape.cell, tape.params, x, h0, point.c, noise, part.start, part.rows, trace)
         tape.module.forward(*scan, True)
         tape.module.backward(*scan, part(dy), part(dcells), dh, dc, part(dx), grads)

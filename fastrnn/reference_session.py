@@ -5,12 +5,14 @@ Like `fastrnn.reference` this is handed checked arrays and never checks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import reference
 from .cells import Cell
+from .scan import Noise, Trace
 
 Array = np.ndarray
 
@@ -33,26 +35,28 @@ class Stream:
     Parameters
     ----------
     cell : Cell
-    W : array (D, G*H)
-    U : array (H, G*H)
-    b : array (G*H,)
-    b_rec : array (H,), or None
+    params : mapping
+        Parameters by name.
+    noise : Noise
+        Of inference: zoneout's mean.
     N : int
 
     Attributes
     ----------
-    states : tuple of arrays (N, H)
+    states : tuple of arrays (N, P) and (N, H)
         One per state of the cell, zeros at first. They may be read and written in place between two runs.
     """
 
-    def __init__(self, cell: Cell, W: Array, U: Array, b: Array, b_rec: Array | None, N: int):
-        self.states = tuple(np.zeros((N, U.shape[0]), W.dtype) for _ in cell.states)
-        self._cell, self._N = cell, N
-        self._W, self._U, self._b = W.copy(), U.copy(), b.copy()
-        self._b_rec = None if b_rec is None else b_rec.copy()
+    def __init__(self, cell: Cell, params: Mapping[str, Array], noise: Noise, N: int):
+        W = params["W"]
+        H = W.shape[1] // len(cell.gates)
+        widths = (cell.output_size(H), H)
+        self.states = tuple(np.zeros((N, width), W.dtype) for _, width in zip(cell.states, widths, strict=False))
+        self._cell, self._noise, self._N = cell, noise, N
+        self._params = {name: array.copy() for name, array in params.items()}
 
     def run(self, x: Array, y: Array) -> None:
-        """Advance by the R/N steps of x (R, D), and write y (R, H).
+        """Advance by the R/N steps of x (R, D), and write y (R, P).
 
         The N rows of a step stand together, the steps one after another. y must not overlap the states.
         """
@@ -62,5 +66,5 @@ class Stream:
         h = self.states[0]
         c = self.states[1] if len(self.states) > 1 else None
         start, rows = np.arange(0, R, N), np.full(R // N, N)
-        reference.forward(self._cell, x, self._W, self._U, self._b, self._b_rec, h, c, start, rows, y, None, c, False)
+        reference.forward(self._cell, self._params, x, h, c, self._noise, start, rows, Trace(y, c), False)
         h[...] = y[R - N :]

@@ -87,8 +87,7 @@ def _part(layer: Any, N: int, make_stream: Callable[..., Any]) -> Any:
         raise TypeError(f"model must hold recurrent layers, Dense and Embedding, got {layer!r}")
     if layer.reverse:
         raise ValueError(f"model must scan forwards in time to be streamed, got {layer!r}")
-    params = layer.params
-    return make_stream(layer.cell, params["W"], params["U"], params["b"], params.get("b_rec"), N)
+    return make_stream(layer.cell, layer.params, layer._expected_noise(), N)
 
 
 def _state_of(layer: Any, states: Iterator[tuple[Array, ...]]) -> Any:
