@@ -227,7 +227,7 @@ template <bool coupled> struct LstmOutput {
       if (rules.p) o += rounded(load<T>(s.c + at, n) * load<T>(rules.p + peephole * s.H + u, n));
       o = recurrent(rules, o);
       save(s, row, u, n, o_block, o);
-      store<T>(s.h + at, o * value(rules.activation, load<T>(s.squashed + at, n)), n);
+      store<T>(s.h + at, o * value(rules.output, load<T>(s.squashed + at, n)), n);
     }
   }
   template <class T>
@@ -236,10 +236,10 @@ template <bool coupled> struct LstmOutput {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row) {
       const long at = row * s.H + u;
-      Vec<T> o = gate(s, row, u, n, o_block), out = value(rules.activation, load<T>(s.squashed + at, n));
+      Vec<T> o = gate(s, row, u, n, o_block), out = value(rules.output, load<T>(s.squashed + at, n));
       Vec<T> dh = load<T>(s.total + at, n), dc = load<T>(s.dc + at, n);
       Vec<T> d_o = rounded(dh * out * recurrent_slope(rules, o));
-      Vec<T> dsquashed = rounded(dh * o * slope(rules.activation, out));
+      Vec<T> dsquashed = rounded(dh * o * slope(rules.output, out));
       if (s.dsquashed)
         store<T>(s.dsquashed + at, dsquashed, n);
       else

@@ -7,7 +7,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         int kind
         T alpha, beta
     cdef cppclass Rules[T]:
-        Function[T] activation, recurrent
+        Function[T] activation, recurrent, output
         T clip
         const T* p
     cdef cppclass Forward[T]:

@@ -556,10 +556,11 @@ cdef int set_cell(Scan[floating]* s, cell) except -1:
     c.coupled, c.projected, c.normed = cell.coupled, cell.proj_size is not None, cell.layer_norm
     set_function(&s.rules.activation, cell.activation)
     set_function(&s.rules.recurrent, cell.recurrent_activation)
+    set_function(&s.rules.output, cell.output_activation)
     s.rules.clip = 0 if cell.clip is None else cell.clip
     s.rules.p = s.params.p
     c.any = (c.diagonal or c.full or c.coupled or c.projected or c.normed or s.rules.clip != 0 or s.new_h != NULL
-             or s.new_c != NULL or s.rules.recurrent.kind != _SIGMOID
+             or s.new_c != NULL or s.rules.recurrent.kind != _SIGMOID or s.rules.output.kind != _TANH
              or s.rules.activation.kind != _TANH and not (c.name == 0 and s.rules.activation.kind == _RELU))
     describe_cell(c)
     return 0

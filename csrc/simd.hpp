@@ -30,7 +30,7 @@ template <class T> struct Function {
 
 // What the steps named ANY and the LSTM's two look up.
 template <class T> struct Rules {
-  Function<T> activation, recurrent;
+  Function<T> activation, recurrent, output;
   T clip = 0;            // 0: none
   const T* p = nullptr;  // (3 or 2, H): diagonal peepholes, or null
 };

@@ -21,8 +21,8 @@ gru_before     r, z = s(a + u);  n = tanh(a_n + (r*h) U_n);  h' = (1-z)*n + z*h
 
 Options
 -------
-activation, recurrent_activation
-    Functions in the place of tanh (of the LSTM's c' too) and of s; `fastrnn.activations` has them.
+activation, recurrent_activation, output_activation
+    Functions in the place of tanh, of s, and of the LSTM's tanh(c'); `fastrnn.activations` has them.
 clip
     What the functions of the gates are given lies in -clip..clip; no gradient passes where it was cut [ONNX].
 peephole
@@ -69,12 +69,18 @@ class Cell:
     kind: str
     activation: Function = TANH
     recurrent_activation: Function = SIGMOID
+    output_activation: Function = TANH
     clip: float | None = None
     peephole: str | None = None
     coupled: bool = False
     proj_size: int | None = None
     layer_norm: bool = False
     zoneout: bool = False
+
+    @property
+    def name(self) -> str:
+        """Key of `CELLS` for a cell without options."""
+        return f"rnn_{self.activation.name}" if self.kind == "rnn" else self.kind
 
     @cached_property
     def gates(self) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
+from collections.abc import Mapping
 from typing import Any
 
 from numpy import ndarray
 
 from .cells import Cell
+from .scan import Noise, Trace
 
 def available_isas() -> list[str]: ...
 def get_isa() -> str: ...
@@ -13,47 +15,38 @@ def after_fork() -> None: ...
 def has_openmp() -> bool: ...
 def fma_peak() -> float: ...
 def empty(shape: tuple[int, int], dtype: object) -> ndarray: ...
-def cells() -> dict[str, tuple[int, int]]: ...
 def sigmoid(x: ndarray) -> ndarray: ...
 def tanh(x: ndarray) -> ndarray: ...
 def forward(
     cell: Cell,
+    params: Mapping[str, ndarray],
     x: ndarray,
-    W: ndarray,
-    U: ndarray,
-    b: ndarray,
-    b_rec: ndarray | None,
     h0: ndarray,
     c0: ndarray | None,
+    noise: Noise,
     start: ndarray,
     rows: ndarray,
-    y: ndarray,
-    gates: ndarray | None,
-    c: ndarray | None,
+    trace: Trace,
     keep: bool,
 ) -> None: ...
 def backward(
     cell: Cell,
+    params: Mapping[str, ndarray],
     x: ndarray,
-    W: ndarray,
-    U: ndarray,
-    b_rec: ndarray | None,
     h0: ndarray,
     c0: ndarray | None,
+    noise: Noise,
     start: ndarray,
     rows: ndarray,
-    y: ndarray,
-    gates: ndarray | None,
-    c: ndarray | None,
+    trace: Trace,
     dy: ndarray | None,
+    dcells: ndarray | None,
     dh: ndarray,
     dc: ndarray | None,
     dx: ndarray | None,
-    dW: ndarray,
-    dU: ndarray,
-    db: ndarray,
-    db_rec: ndarray | None,
+    grads: Mapping[str, ndarray],
 ) -> None: ...
+def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: object) -> int: ...
 def adam(
     params: ndarray,
     grads: ndarray,
@@ -97,5 +90,5 @@ def fits(x: Any, like: ndarray) -> bool: ...
 
 class Stream:
     states: tuple[ndarray, ...]
-    def __init__(self, cell: Cell, W: ndarray, U: ndarray, b: ndarray, b_rec: ndarray | None, N: int) -> None: ...
+    def __init__(self, cell: Cell, params: Mapping[str, ndarray], noise: Noise, N: int) -> None: ...
     def run(self, x: ndarray, y: ndarray) -> None: ...

@@ -27,6 +27,7 @@ class _Batch:
 
     def __init__(self, N: int, T: int, time_major: bool, reverse: bool):
         self.N, self.T, self.time_major = N, T, time_major
+        self.outer: tuple[int, ...] = (T, N) if time_major else (N, T)
         times = np.arange(T, dtype=np.int64)
         self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
@@ -67,6 +68,39 @@ def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
     return _Batch(N, T, time_major, reverse)
 
 
+class _Packed:
+    """The order of rows that come packed already: step t's rows follow step t-1's, sequences by falling length."""
+
+    def __init__(self, rows: Array, reverse: bool):
+        self.N, self.T = int(rows[0]) if len(rows) else 0, len(rows)
+        self.rows = rows
+        self.start = np.cumsum(rows) - rows
+        self.outer = (int(rows.sum()),)
+        self.sorted_lengths = np.searchsorted(-rows, -np.arange(self.N), side="left")
+        self._at = None
+        if reverse:  # place n of step s <-> place n of the sequence's step length-1-s
+            step = np.repeat(np.arange(self.T), rows)
+            place = np.arange(len(step)) - np.repeat(self.start, rows)
+            self._at = self.start[self.sorted_lengths[place] - 1 - step] + place
+
+    def pack(self, x: Array) -> Array:
+        return np.ascontiguousarray(x) if self._at is None else np.take(x, self._at, axis=0)
+
+    def unpack(self, packed: Array) -> Array:
+        return packed if self._at is None else np.take(packed, self._at, axis=0)
+
+    unpack_output, pack_gradient = unpack, pack
+
+    def sort(self, state: Array) -> Array:
+        return np.ascontiguousarray(state)
+
+    def restore(self, state: Array) -> Array:
+        return state
+
+    def last(self, packed: Array, initial: Array) -> Array:
+        return _last(self, packed, initial)
+
+
 class _Ragged:
     """The packed order of a batch of which only some steps are valid: sequences by falling number of those.
 
@@ -76,7 +110,8 @@ class _Ragged:
 
     def __init__(self, lengths: Array, T: int, time_major: bool, reverse: bool, times: Array | None = None):
         N = len(lengths)
-        self.N, self.T, self.time_major = N, T, time_major
+        self.N, self.T = N, T
+        self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
         self.place = np.argsort(self.order, kind="stable")
         self.sorted_lengths = lengths[self.order]
@@ -95,8 +130,7 @@ class _Ragged:
         return np.ascontiguousarray(x[self.at])
 
     def unpack(self, packed: Array) -> Array:
-        outer = (self.T, self.N) if self.time_major else (self.N, self.T)
-        padded = np.zeros((*outer, packed.shape[1]), packed.dtype)
+        padded = np.zeros((*self.outer, packed.shape[1]), packed.dtype)
         padded[self.at] = packed
         return padded
 
@@ -109,10 +143,15 @@ class _Ragged:
         return state[self.place]
 
     def last(self, packed: Array, initial: Array) -> Array:
-        final = initial.copy()
-        some = self.sorted_lengths > 0
-        final[some] = packed[self.start[self.sorted_lengths[some] - 1] + np.flatnonzero(some)]
-        return final
+        return _last(self, packed, initial)
+
+
+def _last(order: _Packed | _Ragged, packed: Array, initial: Array) -> Array:
+    """Each sequence's row of its last step; ``initial`` where it has none."""
+    final = initial.copy()
+    some = order.sorted_lengths > 0
+    final[some] = packed[order.start[order.sorted_lengths[some] - 1] + np.flatnonzero(some)]
+    return final
 
 
 class _Masked(_Ragged):
@@ -146,7 +185,7 @@ class _Masked(_Ragged):
         return packed
 
 
-_Order = _Batch | _Ragged
+_Order = _Batch | _Packed | _Ragged
 
 
 @dataclass(frozen=True)
@@ -186,6 +225,20 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
     if lengths is not None:
         return _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
     return _batch(N, T, time_major, reverse)
+
+
+def _as_batch_sizes(batch_sizes: Any, R: int, lengths: Any, mask: Any) -> Array:
+    """``batch_sizes`` as int64, checked."""
+    if lengths is not None or mask is not None:
+        raise ValueError("batch_sizes must not be given together with lengths or a mask")
+    sizes = np.asarray(batch_sizes)
+    if sizes.dtype.kind not in "iu":
+        raise TypeError(f"batch_sizes must hold integers, got {sizes.dtype}")
+    if sizes.ndim != 1 or (len(sizes) and (sizes.min() < 1 or (np.diff(sizes.astype(np.int64)) > 0).any())):
+        raise ValueError(f"batch_sizes must be positive and never grow, got {sizes.tolist()}")
+    if sizes.sum() != R:
+        raise ValueError(f"batch_sizes must add up to the {R} rows of x, got {sizes.sum()}")
+    return np.ascontiguousarray(sizes, np.int64)
 
 
 def _widths(cell: Cell, H: int) -> tuple[int, ...]:
@@ -262,6 +315,7 @@ def rnn_forward(
     keep: bool = False,
     noise: Noise = SILENT,
     checkpoint: int = 0,
+    batch_sizes: Any = None,
 ) -> tuple[Array, Any, Tape | None]:
     """Run a layer's scan over a batch of sequences.
 
@@ -288,6 +342,11 @@ def rnn_forward(
         With ``keep``: keep the state of every so many steps, rounded up to what the backend sums at a time, and compute
         the rest again in `rnn_backward`. 0 keeps everything.
 
+    batch_sizes : array of int (T,), never growing, optional
+        Rows of every step, where x (R, D) holds valid steps only: the rows of time 0, of time 1, ..., sequences by
+        falling length in all of them, as in a PackedSequence of PyTorch. y is then (R, P), and states are in the same
+        order. In the place of lengths and mask.
+
     Returns
     -------
     y : array (N, T, P) (a transposed view of time-major memory), or (T, N, P) with ``time_major``
@@ -304,10 +363,15 @@ def rnn_forward(
         if not array.flags.c_contiguous:
             raise ValueError(f"params must be C-contiguous, got strides {array.strides} of {name}")
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
-    x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
-    T, N = x.shape[:2] if time_major else x.shape[1::-1]
-    order = _order(lengths, mask, N, T, time_major, reverse)
-    initial = [order.sort(part) for part in _states(cell, "state", state, N, H, dtype)]
+    order: _Order
+    if batch_sizes is not None:
+        x = as_shape("x", x, dtype, ("R", D))
+        order = _Packed(_as_batch_sizes(batch_sizes, len(x), lengths, mask), reverse)
+    else:
+        x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
+        T, N = x.shape[:2] if time_major else x.shape[1::-1]
+        order = _order(lengths, mask, N, T, time_major, reverse)
+    initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     packed, noise = order.pack(x), _packed_noise(order, noise)
     module = backend.current()
@@ -361,11 +425,10 @@ def rnn_backward(
     cell, order = tape.cell, tape.order
     H = _hidden_size(cell, tape.params)
     dtype = tape.params["W"].dtype
-    outer = (order.T, order.N) if order.time_major else (order.N, order.T)
     if dy is not None:
-        dy = order.pack_gradient(as_shape("dy", dy, dtype, (*outer, tape.h0.shape[1])))
+        dy = order.pack_gradient(as_shape("dy", dy, dtype, (*order.outer, tape.h0.shape[1])))
     if dcells is not None:
-        dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*outer, H)))
+        dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*order.outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
     dx = tape.module.empty(tape.x.shape, dtype) if input_gradient else None

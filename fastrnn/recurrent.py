@@ -374,8 +374,9 @@ class LSTM(RecurrentLayer):
         f = 1 - i. There are then three gate blocks, i g o, and two peepholes, i and o.
     proj_size : int, optional
         P < H: h_t = (o*tanh(c_t)) W_proj of P features.
-    activation, recurrent_activation : str, or a tuple of a name and its numbers
-        In the place of tanh (of g and of c_t) and of sigmoid; `fastrnn.activations` has the names.
+    activation, recurrent_activation, output_activation : str, or a tuple of a name and its numbers
+        In the place of tanh, of sigmoid and of tanh(c_t); `fastrnn.activations` has the names. None for the last: the
+        same as ``activation``.
     clip, layer_norm, recurrent_dropout, weight_drop, zoneout, trainable_state, reverse, dtype, seed
         See `RecurrentLayer`.
 
@@ -415,6 +416,7 @@ class LSTM(RecurrentLayer):
         proj_size: int | None = None,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
+        output_activation: Any = None,
         clip: float | None = None,
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
@@ -427,15 +429,19 @@ class LSTM(RecurrentLayer):
     ):
         if proj_size is not None and as_size("proj_size", proj_size) >= as_size("hidden_size", hidden_size):
             raise ValueError(f"proj_size must be less than hidden_size, {hidden_size}, got {proj_size}")
+        function = as_function("activation", activation)
         cell = Cell(
             "lstm",
-            as_function("activation", activation),
-            as_function("recurrent_activation", recurrent_activation),
-            _clip(clip),
-            as_choice("peephole", peephole, (None, "diagonal", "full")),
-            as_flag("coupled", coupled),
-            None if proj_size is None else as_size("proj_size", proj_size),
-            as_flag("layer_norm", layer_norm),
+            activation=function,
+            recurrent_activation=as_function("recurrent_activation", recurrent_activation),
+            output_activation=(
+                function if output_activation is None else as_function("output_activation", output_activation)
+            ),
+            clip=_clip(clip),
+            peephole=as_choice("peephole", peephole, (None, "diagonal", "full")),
+            coupled=as_flag("coupled", coupled),
+            proj_size=None if proj_size is None else as_size("proj_size", proj_size),
+            layer_norm=as_flag("layer_norm", layer_norm),
         )
         super().__init__(
             cell,
@@ -451,8 +457,14 @@ class LSTM(RecurrentLayer):
         )
 
     def _options(self) -> dict[str, Any]:
-        shape = {"peephole": self.cell.peephole, "coupled": self.cell.coupled, "proj_size": self.cell.proj_size}
-        return {**{k: v for k, v in shape.items() if v}, **self._functions(), **super()._options()}
+        shape: dict[str, Any] = {
+            "peephole": self.cell.peephole,
+            "coupled": self.cell.coupled,
+            "proj_size": self.cell.proj_size,
+        }
+        if self.cell.output_activation != self.cell.activation:
+            shape["output_activation"] = self.cell.output_activation.option
+        return {**{name: value for name, value in shape.items() if value}, **self._functions(), **super()._options()}
 
     def forward(  # type: ignore[override]
         self,
@@ -557,9 +569,9 @@ class GRU(RecurrentLayer):
         self.reset_after = as_flag("reset_after", reset_after)
         cell = Cell(
             "gru" if self.reset_after else "gru_before",
-            as_function("activation", activation),
-            as_function("recurrent_activation", recurrent_activation),
-            _clip(clip),
+            activation=as_function("activation", activation),
+            recurrent_activation=as_function("recurrent_activation", recurrent_activation),
+            clip=_clip(clip),
             layer_norm=as_flag("layer_norm", layer_norm),
         )
         super().__init__(

@@ -286,7 +286,7 @@ def _lstm_forward(cell, params, a, left, h, c):
     if cell.peephole == "full":
         o = o + c_new @ params["P"][:, -c.shape[1] :]
     o = _gate(cell, o)
-    h = o * cell.activation.value(_squashed(cell, params, c_new)[0])
+    h = o * cell.output_activation.value(_squashed(cell, params, c_new)[0])
     return h @ params["W_proj"] if cell.proj_size else h, c_new, (i, *f, g, o), norm
 
 
@@ -304,12 +304,12 @@ def _lstm_backward(cell, params, dh, dc, y, left, h, c_new, c, saved, norm):
     f = 1 - i if cell.coupled else f[0]
     H = c.shape[1]
     squashed, hat, scale = _squashed(cell, params, c_new)
-    out = cell.activation.value(squashed)
+    out = cell.output_activation.value(squashed)
     if cell.proj_size:
         terms.append(("W_proj", slice(None), o * out, dh))
         dh = dh @ params["W_proj"].T
     do = dh * out * _gate_slope(cell, o)
-    dsquashed = dh * o * cell.activation.slope(out)
+    dsquashed = dh * o * cell.output_activation.slope(out)
     if cell.layer_norm:
         terms += [("gain_c", slice(None), None, dsquashed * hat), ("bias_c", slice(None), None, dsquashed)]
         dsquashed = _normalise_rows_back(dsquashed * params["gain_c"], hat, scale)
