@@ -1,6 +1,7 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
 from . import init, losses, optim, text, training
+from .attention import Attention, AttentionLSTM
 from .backend import (
     available_backends,
     available_isas,
@@ -15,7 +16,10 @@ from .backend import (
     show_config,
     use_backend,
 )
+from .bidirectional import Bidirectional
+from .dropout import Dropout
 from .layers import Dense, Embedding
+from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
 from .recurrent import GRU, LSTM, SimpleRNN
@@ -26,8 +30,14 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "Attention",
+    "AttentionLSTM",
+    "BatchNorm",
+    "Bidirectional",
     "Dense",
+    "Dropout",
     "Embedding",
+    "LayerNorm",
     "Params",
     "Sequential",
     "Session",

@@ -92,7 +92,7 @@ class Layer:
     input_size : int or None
         Features that x must have; None where x holds integers, and where any number will do.
     output_size : int
-        Features of y.
+        Features of y; 0 where they are those of x, whatever they are.
     takes_integers : bool
         x holds integers (N, T).
     pools : bool
@@ -335,6 +335,8 @@ class StatelessLayer(Layer):
         y, record = self._run(x, call, keep, valid)
         if keep:
             self._settle(record)
+        if y is x:
+            y = x.copy()  # the caller may write to either
         ends = None if call.lengths is None or self.pools else valid
         return masked(y, ends), (record, valid, ends)
 
