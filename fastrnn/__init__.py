@@ -1,6 +1,6 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
-from . import init, losses, optim, text, training
+from . import data, init, losses, optim, schedules, text, training
 from .attention import Attention, AttentionLSTM
 from .backend import (
     available_backends,
@@ -17,7 +17,10 @@ from .backend import (
     use_backend,
 )
 from .bidirectional import Bidirectional
+from .callbacks import ActivationMonitor, Callback, EarlyStopping, GradientMonitor, StopAfter, TrainingWarning
 from .dropout import Dropout
+from .fitting import fit
+from .history import History
 from .layers import Dense, Embedding
 from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
@@ -30,22 +33,31 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "ActivationMonitor",
     "Attention",
     "AttentionLSTM",
     "BatchNorm",
     "Bidirectional",
+    "Callback",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
+    "GradientMonitor",
+    "History",
     "LayerNorm",
     "Params",
     "Sequential",
     "Session",
     "SimpleRNN",
+    "StopAfter",
+    "TrainingWarning",
     "available_backends",
     "available_isas",
     "clip_by_norm",
     "clip_by_value",
+    "data",
+    "fit",
     "get_backend",
     "get_gemm",
     "get_isa",
@@ -53,6 +65,7 @@ __all__ = [
     "init",
     "losses",
     "optim",
+    "schedules",
     "set_backend",
     "set_gemm",
     "set_isa",

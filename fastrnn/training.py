@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,10 +87,31 @@ def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, 
         yield from windows(x, y, T)
 
 
+class Gradient(NamedTuple):
+    """What `loss_and_gradient` finds.
+
+    Attributes
+    ----------
+    value : float
+        The loss.
+    weight : float
+        What it counts in a mean over batches.
+    grads : Params or None
+        Laid out like the model's parameters; None where the loss is not finite.
+    state
+        The model's final state; None for a model without one.
+    """
+
+    value: float
+    weight: float
+    grads: Params | None
+    state: Any
+
+
 def loss_and_gradient(
     model: Any, loss: Any, batch: Batch, state: Any = None, rng: np.random.Generator | None = None
-) -> tuple[float, Params | None, Any]:
-    """The loss of a batch, its gradient with respect to every parameter, and the final state.
+) -> Gradient:
+    """The loss of a batch and its gradient with respect to every parameter; the model is not changed.
 
     Parameters
     ----------
@@ -107,9 +128,7 @@ def loss_and_gradient(
 
     Returns
     -------
-    loss : float
-    grads : Params, or None where the loss is not finite
-    state : the final state; None for a model without one
+    Gradient
 
     Examples
     --------
@@ -120,17 +139,18 @@ def loss_and_gradient(
     >>> from fastrnn.training import loss_and_gradient
     >>> model, x = Dense(1, 1, seed=0), np.ones((4, 1), "float32")
     >>> model.params["W"][...], model.params["b"][...] = 2, 0
-    >>> value, grads, state = loss_and_gradient(model, MeanSquaredError(), Batch(x, 0 * x))
-    >>> value, grads["b"].tolist()
-    (4.0, [4.0])
+    >>> found = loss_and_gradient(model, MeanSquaredError(), Batch(x, 0 * x))
+    >>> found.value, found.grads["b"].tolist(), found.weight
+    (4.0, [4.0], 4.0)
     """
     result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng)
     outputs, tape = result[0], result[-1]
     value, gradient = loss(outputs, batch.y, **_valid(outputs, batch))
     final = result[1] if len(result) == 3 else None
+    weight = weight_of(loss, outputs, batch)
     if not math.isfinite(value):
-        return value, None, final
-    return value, model.backward(tape, gradient, input_gradient=False)[-1], final
+        return Gradient(value, weight, None, final)
+    return Gradient(value, weight, model.backward(tape, gradient, input_gradient=False)[-1], final)
 
 
 def _initial(state: Any) -> tuple[Any, ...]:
@@ -202,7 +222,7 @@ def train_step(
     >>> losses[-1] < 0.1 < losses[0]
     True
     """
-    value, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
+    value, _, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
     if grads is None:
         raise FloatingPointError(f"the loss is {value}: lower the learning rate or clip the gradient")
     scale = 1.0 if clip_norm is None else clip_scale(grads, clip_norm)[1]
