@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 
 
 class Interrupts:
-    """Within ``with``, the first Ctrl-C is kept until `check` raises it as a KeyboardInterrupt; a second strikes at once.
+    """Within ``with``, the first Ctrl-C is kept until `check` raises it as KeyboardInterrupt; a second one strikes.
 
     What is still kept at the end is raised there. Works in the main thread, where Python's own handler is in place;
     elsewhere signals are left alone.
