@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arrays import as_choice
 from .composite import Composite, check_part
-from .layer import Array, Call, swapped
+from .layer import Array, Call, masked, swapped
 from .params import Params
 from .recurrent import RecurrentLayer
 
@@ -31,10 +31,14 @@ def _twin(layer: RecurrentLayer, seed: Any) -> RecurrentLayer:
 
 
 class _Record(NamedTuple):
-    """What the backward pass needs: what each layer's does, both y where they are multiplied, how the call came."""
+    """What the backward pass needs: what each layer's does, both y where they are multiplied, how the call came.
+
+    ``ends``: (T, N) false beyond the rows' lengths, or None.
+    """
 
     layers: list[Any]
     y: list[Array] | None
+    ends: Array | None
     outer: tuple[int, int]
     time_major: bool
 
@@ -137,7 +141,9 @@ class Bidirectional(Composite):
         if not call.time_major:
             y = swapped(y)
         kept = parts if self.merge == "mul" else None
-        return y, tuple(run[1] for run in runs), _Record([run[2] for run in runs], kept, (T, N), call.time_major)
+        ends = None if call.lengths is None else valid
+        record = _Record([run[2] for run in runs], kept, ends, (T, N), call.time_major)
+        return y, tuple(run[1] for run in runs), record
 
     def _merged(self, fwd: Array, bwd: Array) -> Any:
         if self.merge is None:
@@ -160,6 +166,7 @@ class Bidirectional(Composite):
             return dy[..., :H], dy[..., H:]
         if record.y is not None:
             fwd, bwd = record.y
+            dy = masked(dy, record.ends)  # not read there: inf times the zeros of y would be nan
             return dy * bwd, dy * fwd
         if self.merge == "ave":
             dy = dy * 0.5

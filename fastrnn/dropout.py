@@ -27,7 +27,7 @@ class Dropout(StatelessLayer):
     rate : float
         At least 0, below 1.
     shared_time : bool
-        Leave out the same features of a sequence at all of its time steps; x is (N, T, D) then.
+        Leave out the same features of a sequence at all of its time steps; ``forward`` takes x (N, T, D) then.
 
     Notes
     -----
@@ -67,10 +67,10 @@ class Dropout(StatelessLayer):
 
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
         x = as_float("x", x, _dtype_for(x))
-        if self.shared_time and x.ndim != 3:
-            raise ValueError(f"x must have shape (N, T, D) with shared_time, got {x.shape}")
         if not (keep and self.rate):
             return x, (None, x.shape, x.dtype)
+        if self.shared_time and x.ndim != 3:
+            raise ValueError(f"x must have shape (N, T, D) with shared_time, got {x.shape}")
         drawn = list(x.shape)
         if self.shared_time:
             drawn[0 if call.time_major else 1] = 1
