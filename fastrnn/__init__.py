@@ -1,6 +1,6 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
-from . import data, init, losses, optim, schedules, text, training
+from . import data, files, init, losses, optim, schedules, text, training
 from .attention import Attention, AttentionLSTM
 from .backend import (
     available_backends,
@@ -18,13 +18,17 @@ from .backend import (
 )
 from .bidirectional import Bidirectional
 from .callbacks import ActivationMonitor, Callback, EarlyStopping, GradientMonitor, StopAfter, TrainingWarning
+from .checkpoint import Checkpoint
 from .dropout import Dropout
+from .elementwise import Activation
+from .files import load, load_extras, save
 from .fitting import fit
 from .history import History
 from .layers import Dense, Embedding
 from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
+from .pooling import LastStep
 from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
@@ -33,18 +37,21 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "Activation",
     "ActivationMonitor",
     "Attention",
     "AttentionLSTM",
     "BatchNorm",
     "Bidirectional",
     "Callback",
+    "Checkpoint",
     "Dense",
     "Dropout",
     "EarlyStopping",
     "Embedding",
     "GradientMonitor",
     "History",
+    "LastStep",
     "LayerNorm",
     "Params",
     "Sequential",
@@ -57,14 +64,18 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "data",
+    "files",
     "fit",
     "get_backend",
     "get_gemm",
     "get_isa",
     "get_num_threads",
     "init",
+    "load",
+    "load_extras",
     "losses",
     "optim",
+    "save",
     "schedules",
     "set_backend",
     "set_gemm",
