@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import checkpoint
 from ._arrays import as_size
 from .callbacks import Callback, TrainingWarning
 from .data import Batch, as_batch, batches
@@ -250,29 +251,35 @@ class Run:
         """The callbacks that have a state."""
         return [callback for callback in self.callbacks if callback.get_state()]
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from the state that `get_state` gave; raises a ValueError where it is another kind of run's."""
+    def set_state(self, state: dict[str, Any], apply: Callable[[Any], None]) -> None:
+        """Go on from the state that `get_state` gave, ``apply`` giving the model its weights.
+
+        A ValueError where it is the state of another kind of run; then the model is as it was.
+        """
         _check_kind("optimizer", state["optimizer"], self.optimizer)
         _check_kind("schedule", state["schedule"], self.schedule)
         callbacks, kept_callbacks = self._remembering(), state["callbacks"]
-        names, kept_names = (
-            [type(callback).__name__ for callback in callbacks],
-            [kept["class"] for kept in kept_callbacks],
-        )
+        names, kept_names = [type(c).__name__ for c in callbacks], [kept["class"] for kept in kept_callbacks]
         if names != kept_names:
             raise ValueError(f"callbacks must be those of the run that is resumed, {kept_names}, got {names}")
         kept_rng = state["rng"]["bit_generator"]
         if kept_rng != type(self.rng.bit_generator).__name__:
             raise ValueError(f"seed must be a generator of {kept_rng}, as in the run that is resumed")
-        self.optimizer.set_state(state["optimizer"]["state"])
+        flat, moments = self.model.params.flat, state["optimizer"]["state"]
+        for array in (state["best"]["params"], *(m for m in moments.values() if isinstance(m, np.ndarray))):
+            if array.shape != flat.shape or array.dtype != flat.dtype:
+                raise ValueError("the state that is resumed must have as many numbers as the model")
+        history = History({name: list(values) for name, values in state["history"]["values"].items()})
+        history.best_epoch = state["history"]["best_epoch"]
+        apply(self.model)
+        self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
             if hasattr(owner, "set_state"):
                 owner.set_state(kept["state"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
         self._epoch_seed, self._sums, self.carried = state["epoch_seed"], dict(state["sums"]), state["carried"]
         self.rng.bit_generator.state = state["rng"]
-        self.history.update({name: list(values) for name, values in state["history"]["values"].items()})
-        self.history.best_epoch = state["history"]["best_epoch"]
+        self.history = history
         vars(self.best).update(state["best"])
         self.is_resumed = True
 
@@ -472,5 +479,7 @@ def fit(
         maximize=maximize,
         rng=as_generator(seed),
     )
+    if resume is not None:
+        checkpoint.resume(resume, run)
     run.go(progress)
     return run.history
