@@ -23,6 +23,7 @@ from .dropout import Dropout
 from .elementwise import Activation
 from .files import load, load_extras, save
 from .fitting import fit
+from .gradients import check_gradients
 from .history import History
 from .layers import Dense, Embedding
 from .norms import BatchNorm, LayerNorm
@@ -61,6 +62,7 @@ __all__ = [
     "TrainingWarning",
     "available_backends",
     "available_isas",
+    "check_gradients",
     "clip_by_norm",
     "clip_by_value",
     "data",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._arrays import as_flag, as_size
 from .layer import StatefulLayer
-from .optim import as_number
+from .optim import as_number_in
 
 if TYPE_CHECKING:
     from .fitting import Run
@@ -82,7 +82,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 5, min_delta: float = 0.0, *, restore: bool = True):
-        self.patience, self.min_delta = as_size("patience", patience), as_number("min_delta", min_delta, 0)
+        self.patience, self.min_delta = as_size("patience", patience), as_number_in("min_delta", min_delta, 0)
         self.restore = as_flag("restore", restore)
         self._waited, self._least = 0, math.inf
 
@@ -126,7 +126,7 @@ class StopAfter(Callback):
         if (steps is None) == (seconds is None):
             raise ValueError("StopAfter needs either steps or seconds")
         self.steps = None if steps is None else as_size("steps", steps)
-        self.seconds = None if seconds is None else as_number("seconds", seconds, 0)
+        self.seconds = None if seconds is None else as_number_in("seconds", seconds, 0)
 
     def begin(self, run: Run) -> None:
         self._began = time.perf_counter()
@@ -165,7 +165,7 @@ class GradientMonitor(Callback):
     """
 
     def __init__(self, low: float = 1e-9, high: float = 1e3, *, every: int = 1):
-        self.low, self.high = as_number("low", low, 0), as_number("high", high, 0, open_end=True)
+        self.low, self.high = as_number_in("low", low, 0), as_number_in("high", high, 0, open_end=True)
         self.every = as_size("every", every)
         self.norms: dict[str, list[tuple[int, float]]] = {}
         self._told: set[tuple[str, str]] = set()
@@ -222,7 +222,7 @@ class ActivationMonitor(Callback):
     """
 
     def __init__(self, every: int = 100, *, limit: float = 0.9):
-        self.every, self.limit = as_size("every", every), as_number("limit", limit, 0, 1, open_end=True)
+        self.every, self.limit = as_size("every", every), as_number_in("limit", limit, 0, 1, open_end=True)
         self.measured: dict[str, list[tuple[int, float, float, float]]] = {}
         self._told: set[tuple[str, str]] = set()
 

@@ -18,7 +18,7 @@ from .data import Batch, as_batch, batches
 from .history import History
 from .init import as_generator
 from .interrupts import Interrupts
-from .optim import Optimizer, as_number, clip_by_value, clip_scale, global_norm
+from .optim import Optimizer, as_number_in, clip_by_value, clip_scale, global_norm
 from .params import Params
 from .progress import Progress
 from .schedules import ReduceOnPlateau, Schedule, rate
@@ -440,14 +440,14 @@ def fit(
     --------
     >>> import numpy as np
     >>> import fastrnn
-    >>> from fastrnn import LSTM, Dense, Sequential
-    >>> from fastrnn.losses import LastStep, MeanSquaredError
+    >>> from fastrnn import LSTM, Dense, LastStep, Sequential
+    >>> from fastrnn.losses import MeanSquaredError
     >>> from fastrnn.optim import Adam
     >>> x = np.random.default_rng(0).standard_normal((256, 6, 1), dtype="float32")
     >>> y = x.sum(axis=1)  # (256, 1): to add up six numbers
-    >>> model = Sequential([LSTM(1, 16, seed=0), Dense(16, 1, seed=1)])
+    >>> model = Sequential([LSTM(1, 16, seed=0), LastStep(16), Dense(16, 1, seed=1)])
     >>> history = fastrnn.fit(
-    ...     model, LastStep(MeanSquaredError()), Adam(0.01), (x[:192], y[:192]), (x[192:], y[192:]),
+    ...     model, MeanSquaredError(), Adam(0.01), (x[:192], y[:192]), (x[192:], y[192:]),
     ...     epochs=40, clip_norm=1.0, callbacks=[fastrnn.EarlyStopping(patience=10)], progress=False, seed=0,
     ... )
     >>> history["val_loss"][-1] < 0.2 < 2 < history["val_loss"][0]
@@ -455,7 +455,7 @@ def fit(
     """
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None:
-            as_number(name, limit, 0, open_end=True)
+            as_number_in(name, limit, 0, open_end=True)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one of fastrnn.optim, got {optimizer!r}")
     for k, callback in enumerate(callbacks):
