@@ -208,6 +208,7 @@ class Batches:
         return [split[k] for k in rng.permutation(len(split))] if self.shuffle else split
 
     def _batch(self, rows: Array) -> Batch:
+        lengths: Array | None
         if isinstance(self._x, list):
             x, lengths = pad([self._x[k] for k in rows])
         else:
@@ -389,11 +390,6 @@ class Standardizer:
         rows = self._all_rows(x, lengths)
         if not len(rows):
             raise ValueError("x must have at least one row, got none")
-        if self.columns is not None and len(self.columns) != rows.shape[1]:
-            raise ValueError(
-                f"x must have {len(self.columns)} columns ({', '.join(self.columns)}), got {rows.shape[1]}"
-            )
-        self._check_finite(rows)
         mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         # a constant column's deviation is rounding alone: 1 leaves it at 0 instead of blowing that up
         still = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -402,11 +398,11 @@ class Standardizer:
 
     def transform(self, x: Any) -> Any:
         """Standardise an array (..., D), or a list of arrays; float32 stays float32, all else becomes float64."""
-        return self._each(x, lambda a: (a - self.mean_) / self.scale_, check=True)
+        return self._each("x", x, lambda a: (a - self.mean_) / self.scale_, check=True)
 
     def inverse_transform(self, x: Any) -> Any:
         """Undo `transform`."""
-        return self._each(x, lambda a: a * self.scale_ + self.mean_, check=False)
+        return self._each("x", x, lambda a: a * self.scale_ + self.mean_, check=False)
 
     def fit_transform(self, x: Any, lengths: Any = None) -> Any:
         """`fit`, then `transform` of the same data; with lengths, padding becomes 0."""
@@ -432,42 +428,58 @@ class Standardizer:
         return scaler
 
     def _all_rows(self, x: Any, lengths: Any) -> Array:
-        """(R, D) float64."""
-        if isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1]):
+        """(R, D) float64, all finite."""
+        if _is_ragged(x):
             if lengths is not None:
                 raise ValueError("lengths must be None where x is a list")
-            return np.concatenate([_matrix(f"x[{k}]", a) for k, a in enumerate(x)])
+            return np.concatenate([self._finite(f"x[{k}]", a) for k, a in enumerate(x)])
         array = np.asarray(x)
         if lengths is not None:
             if array.ndim != 3:
                 raise ValueError(f"x must have shape (N, T, D) with lengths, got {array.shape}")
             array = array[np.arange(array.shape[1]) < as_lengths(lengths, *array.shape[:2])[:, None]]
-        return _matrix("x", array)
+        return self._finite("x", array)
 
-    def _each(self, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
+    def _each(self, name: str, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
         self._check_fitted()
-        if isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1]):
-            return [self._each(a, change, check) for a in x]
+        if _is_ragged(x):
+            return [self._each(f"{name}[{k}]", a, change, check) for k, a in enumerate(x)]
         array = np.asarray(x)
-        rows = _matrix("x", array)
+        rows = _matrix(name, array)
         if rows.shape[1] != len(self.mean_):
-            raise ValueError(f"x must have {len(self.mean_)} columns, got {rows.shape[1]}")
+            raise ValueError(f"{name} must have {len(self.mean_)} columns, got {rows.shape[1]}")
         if check:
-            self._check_finite(rows)
+            self._check_finite(name, rows)
         dtype = np.float32 if array.dtype == np.float32 else np.float64
         return change(rows).astype(dtype).reshape(array.shape)
+
+    def _finite(self, name: str, x: Any) -> Array:
+        """(R, D) float64, with names for its columns where there are any."""
+        rows = _matrix(name, x)
+        if self.columns is not None and len(self.columns) != rows.shape[1]:
+            wanted = f"{len(self.columns)} columns ({', '.join(self.columns)})"
+            raise ValueError(f"{name} must have {wanted}, got {rows.shape[1]}")
+        self._check_finite(name, rows)
+        return rows
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "mean_"):
             raise ValueError("this Standardizer has not been fitted: call fit with training data first")
 
-    def _check_finite(self, rows: Array) -> None:
+    def _check_finite(self, name: str, rows: Array) -> None:
         wrong = np.argwhere(~np.isfinite(rows))
         if len(wrong):
             row, column = map(int, wrong[0])
-            name = column if self.columns is None else f"{self.columns[column]!r}"
+            label = column if self.columns is None else f"{self.columns[column]!r}"
             more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
-            raise ValueError(f"x must hold finite numbers, got {rows[row, column]} in column {name}, row {row}{more}")
+            raise ValueError(
+                f"{name} must hold finite numbers, got {rows[row, column]} in column {label}, row {row}{more}"
+            )
+
+
+def _is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays (T_n, D)."""
+    return isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1])
 
 
 def _matrix(name: str, x: Any) -> Array:

@@ -31,7 +31,6 @@ class Best:
     """The model as it was when what is monitored was best; at first, as it was before training."""
 
     def __init__(self, model: Any):
-        self.value, self.epoch = math.inf, None
         self.take(model, math.inf, None)
 
     def take(self, model: Any, value: float, epoch: int | None) -> None:
@@ -274,7 +273,7 @@ class Run:
         apply(self.model)
         self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
-            if hasattr(owner, "set_state"):
+            if isinstance(owner, (ReduceOnPlateau, Callback)):
                 owner.set_state(kept["state"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
         self._epoch_seed, self._sums, self.carried = state["epoch_seed"], dict(state["sums"]), state["carried"]
