@@ -509,7 +509,7 @@ def windows(
     -------
     x : array (M, inputs, D)
     y : array (M, horizon, K)
-        Read-only views; M = (T - inputs - horizon) // stride + 1.
+        Views that cannot be written to, but for y with ``targets``; M = (T - inputs - horizon) // stride + 1.
 
     Raises
     ------
