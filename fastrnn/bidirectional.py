@@ -108,9 +108,8 @@ class Bidirectional(Composite):
             raise ValueError("seed must be None with a pair of layers, which have their weights")
         fwd, bwd = _checked("layer[0]", layer[0], False), _checked("layer[1]", layer[1], True)
         if (fwd.input_size, fwd.dtype) != (bwd.input_size, bwd.dtype):
-            raise ValueError(
-                f"layer must be two of one input size and dtype, got {fwd!r}, {fwd.dtype}, and {bwd!r}, {bwd.dtype}"
-            )
+            got = f"{fwd!r} of {fwd.dtype} and {bwd!r} of {bwd.dtype}"
+            raise ValueError(f"layer must be two of one input size and dtype, got {got}")
         return fwd, bwd
 
     def _config(self) -> dict[str, Any]:
