@@ -181,7 +181,8 @@ def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
     Returns
     -------
     torch.nn.RNN, LSTM, GRU, Linear, Embedding, Dropout, LayerNorm or `Stack`
-        A Dense with an activation is a Stack of two modules.
+        Recurrent layers that are alike become one module with ``num_layers``; a Dense with an activation is a Stack of
+        two modules.
 
     Raises
     ------
@@ -202,17 +203,20 @@ def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
     )
     """
     if isinstance(layer, Sequential):
+        stacked = _stacked(layer)
+        if stacked is not None:
+            return _to_recurrent(*stacked, batch_first)
         return Stack(
             *(part for inner in layer.layers for part in _flat(to_module(inner, batch_first=batch_first), inner))
         )
     if isinstance(layer, Bidirectional):
         if layer.merge != "concat":
             raise ValueError(f"merge must be 'concat', which is all that PyTorch has, got {layer.merge!r}")
-        return _to_recurrent(list(layer.layers), batch_first)
+        return _to_recurrent([list(layer.layers)], 0.0, batch_first)
     if isinstance(layer, RecurrentLayer):
         if layer.reverse:
             raise ValueError(f"reverse must be False outside of a Bidirectional, got {layer!r}")
-        return _to_recurrent([layer], batch_first)
+        return _to_recurrent([[layer]], 0.0, batch_first)
     writer = _WRITERS.get(type(layer))
     if writer is None:
         raise TypeError(f"layer must have an equal in PyTorch, got {layer!r}")
@@ -224,6 +228,34 @@ def _flat(module: nn.Module, layer: Layer) -> list[nn.Module]:
     return list(module.children()) if isinstance(layer, Dense) and isinstance(module, Stack) else [module]
 
 
+def _stacked(layer: Sequential) -> tuple[list[list[Any]], float] | None:
+    """The directions of every layer and the dropout between, if PyTorch has this stack as one module; else None."""
+    every: Any = layer.layers
+    dropped = any(isinstance(inner, Dropout) for inner in every)
+    recurrent, between = (every[::2], every[1::2]) if dropped else (every, ())
+    rates = {inner.rate if isinstance(inner, Dropout) and not inner.shared_time else None for inner in between}
+    stack = [_directions(inner) for inner in recurrent]
+    alike = {(len(parts), type(part), _options(part)) for parts in stack for part in parts}
+    # one rate between all layers, and none behind the last
+    if len(stack) < 2 or [] in stack or len(alike) != 1 or rates & {None} or len(rates) > 1:
+        return None
+    if dropped and len(between) != len(stack) - 1:
+        return None
+    return stack, between[0].rate if dropped else 0.0
+
+
+def _directions(layer: Layer) -> list[Any]:
+    """The layer, or the two of a bidirectional one; nothing of a layer that PyTorch would not stack."""
+    if isinstance(layer, Bidirectional) and layer.merge == "concat":
+        return list(layer.layers)
+    return [layer] if isinstance(layer, RecurrentLayer) and not layer.reverse else []
+
+
+def _options(layer: Any) -> str:
+    """All of a layer's options that every layer of a stack must share."""
+    return repr({name: value for name, value in layer._config().items() if name not in ("input_size", "reverse")})
+
+
 _OPTIONS = {
     "activation": ("tanh",),
     "recurrent_activation": ("sigmoid",),
@@ -233,35 +265,44 @@ _OPTIONS = {
 _ANY = ("input_size", "hidden_size", "reverse", "dtype", "seed", "proj_size")
 
 
-def _to_recurrent(layers: list[Any], batch_first: bool) -> nn.Module:
-    """One direction, or two."""
+def _to_recurrent(stack: list[list[Any]], dropout: float, batch_first: bool) -> nn.Module:
+    """One module of layers that are alike, each of one direction or two."""
     kinds: dict[type, Any] = {SimpleRNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
-    first = layers[0]
+    first = stack[0][0]
     kind = kinds.get(type(first))
     if kind is None:
         raise TypeError(f"layer must have an equal in PyTorch, got {first!r}")
-    config = first._config()
-    for name, value in config.items():
-        allowed = ("tanh", "relu") if kind is nn.RNN and name == "activation" else _OPTIONS.get(name)
-        if name not in _ANY and (value not in allowed if allowed else bool(value)):
-            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed or ('off',)))} for PyTorch, got {value!r}")
+    for parts in stack:
+        for part in parts:
+            _check_options(part, kind)
     options: dict[str, Any] = {"nonlinearity": first.activation} if kind is nn.RNN else {}
-    if config.get("proj_size"):
-        options["proj_size"] = config["proj_size"]
+    if first._config().get("proj_size"):
+        options["proj_size"] = first._config()["proj_size"]
     module = kind(
         first.input_size,
         first.hidden_size,
+        num_layers=len(stack),
+        dropout=dropout,
         batch_first=batch_first,
-        bidirectional=len(layers) == 2,
+        bidirectional=len(stack[0]) == 2,
         dtype=getattr(torch, first.dtype.name),
         **options,
     )
     arrays = {
-        f"{name}_l0{'_reverse' if layer.reverse else ''}": array
-        for layer in layers
+        f"{name}_l{k}{'_reverse' if layer.reverse else ''}": array
+        for k, parts in enumerate(stack)
+        for layer in parts
         for name, array in weights_of(layer.params).items()
     }
     return _filled(module, arrays)
+
+
+def _check_options(layer: Any, kind: type) -> None:
+    """Raise for an option that PyTorch does not have."""
+    for name, value in layer._config().items():
+        allowed = ("tanh", "relu") if kind is nn.RNN and name == "activation" else _OPTIONS.get(name)
+        if name not in _ANY and (value not in allowed if allowed else bool(value)):
+            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed or ('off',)))} for PyTorch, got {value!r}")
 
 
 def _filled(module: Any, arrays: Mapping[str, Any]) -> Any:
