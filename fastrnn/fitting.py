@@ -204,7 +204,7 @@ class Run:
             f"training diverged at step {self.step}: {what}; {where}. The model has its best weights, those {kept}. "
             "Lower the learning rate, or clip the gradient",
             TrainingWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         self.stop(f"diverged at step {self.step}: {what}")
         self.grads = None
