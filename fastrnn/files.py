@@ -30,6 +30,7 @@ Array = np.ndarray
 FORMAT, VERSION = "fastrnn", 1
 MAX_HEADER = 100_000_000  # bytes, as the format has it
 MAX_DEPTH = 50  # layers within layers
+SLACK = 1 << 20  # bytes a model may need more than its file has, so that small mistakes get their own messages
 
 _REGISTERED: dict[str, type[Layer]] = {}
 
@@ -112,9 +113,9 @@ class Saved:
 
     def build(self) -> Any:
         """The model, with its parameters and buffers."""
-        room = sum(tensor.nbytes + params.ALIGNMENT for tensor in self.tensors.values())
+        room = SLACK + sum(tensor.nbytes + params.ALIGNMENT for tensor in self.tensors.values())
         try:
-            # what a file says is to be built must not need more room than its own tensors have
+            # what a file says is to be built must not need much more room than its own tensors have
             with params.at_most(room), init.skipped():
                 model = build(self.description)
         except (
@@ -224,6 +225,8 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
 
     from . import __version__
 
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a layer, got {model!r}")
     tensors = {f"params/{name}": array for name, array in model.params.items()}
     tensors |= {f"buffers/{name}": array for name, array in model.buffers.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "fastrnn": __version__}
@@ -242,11 +245,13 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A new file beside ``path``, which takes its place at the end, or is removed where there is an error."""
+    """A new file beside ``path``, which takes its place and permissions at the end; removed where there is an error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        mode = (path if path.exists() else temporary).stat().st_mode
         yield temporary
+        temporary.chmod(mode)
         _to_disk(temporary)
         temporary.replace(path)
     except BaseException:
