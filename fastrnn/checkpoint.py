@@ -70,6 +70,7 @@ def resume(path: Any, run: Run) -> None:
     saved = files.read(path)
     if saved.training is None:
         raise ValueError(f"{saved.path!r} must be a checkpoint, got a model without a training")
+    saved.check(run.model)
     try:
         run.set_state(files.restored(saved.training, saved.tensors), saved.apply)
     except (KeyError, TypeError, AttributeError, IndexError) as error:

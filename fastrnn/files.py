@@ -130,16 +130,16 @@ class Saved:
             raise ValueError(f"{self.path!r} describes a model that cannot be built: {error}") from error
         if not isinstance(model, Layer):
             raise ValueError(f"{self.path!r} describes no model")
-        self._fill(model)
+        self.apply(model)
         return model
+
+    def check(self, model: Layer) -> None:
+        """Raise unless the model is of the architecture that the file describes."""
+        if describe(model) != describe(self.build()):
+            raise ValueError(f"{self.path!r} must hold a model like {model!r}, got another architecture")
 
     def apply(self, model: Layer) -> None:
         """Give a model of this architecture the parameters and buffers; all are checked before the first is written."""
-        if describe(model) != describe(self.build()):
-            raise ValueError(f"{self.path!r} must hold a model like {model!r}, got another architecture")
-        self._fill(model)
-
-    def _fill(self, model: Layer) -> None:
         for kind, arrays in (("params", model.params), ("buffers", model.buffers)):
             self._check(kind, arrays)
         for kind, arrays in (("params", model.params), ("buffers", model.buffers)):

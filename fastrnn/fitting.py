@@ -270,17 +270,16 @@ class Run:
                 raise ValueError("the state that is resumed must have as many numbers as the model")
         history = History({name: list(values) for name, values in state["history"]["values"].items()})
         history.best_epoch = state["history"]["best_epoch"]
+        place = {name: state[name] for name in ("epoch", "step", "done", "carried")}
+        epoch_seed, sums, best = state["epoch_seed"], dict(state["sums"]), dict(state["best"])
         apply(self.model)
         self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
             if isinstance(owner, (ReduceOnPlateau, Callback)):
                 owner.set_state(kept["state"])
-        self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
-        self._epoch_seed, self._sums, self.carried = state["epoch_seed"], dict(state["sums"]), state["carried"]
+        vars(self).update(place, _epoch_seed=epoch_seed, _sums=sums, history=history, is_resumed=True)
+        vars(self.best).update(best)
         self.rng.bit_generator.state = state["rng"]
-        self.history = history
-        vars(self.best).update(state["best"])
-        self.is_resumed = True
 
 
 def _monitor(monitor: str | None, measures: Mapping[str, Any], validated: bool) -> str:
