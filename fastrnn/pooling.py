@@ -71,9 +71,11 @@ class LastStep(StatelessLayer):
         if valid is not None:
             valid = valid[:, None] if single else valid.T if swap else valid
         T, N, D = x.shape
-        last, first, some = np.full(N, T - 1), np.zeros(N, np.intp), None
+        last, first = np.full(N, T - 1), np.zeros(N, np.intp)
+        some: Array | None = None
         if valid is not None and T:
-            last, first, some = T - 1 - valid[::-1].argmax(axis=0), valid.argmax(axis=0), valid.any(axis=0)
+            last, first = T - 1 - valid[::-1].argmax(axis=0), valid.argmax(axis=0)
+            some = np.asarray(valid.any(axis=0))
         record = _Record(last, first, some, (T, N, D), swap, single)
         y = np.zeros((N, D), self.dtype)
         if T:

@@ -1,7 +1,7 @@
 """Models that other people trained and serve: their published weights in our layers must give their results.
 
-The arrays lie beside the repository, in ``../shared/clients``, one .npz a model with what its own code computed. A test is
-skipped where they are not there.
+The arrays lie beside the repository, in ``../shared/clients``, one .npz a model with what its own code computed. Tests
+are skipped where they are not there.
 
 =========== =============================================================== ==========================================
 g2p_en      GRU encoder and decoder, English spelling to phonemes           github.com/Kyubyong/g2p, Apache-2.0
