@@ -393,4 +393,6 @@ class StatelessLayer(Layer):
             dy = masked(self._as_output("dy", dy, ends.shape), ends)
         grads = self.params.zeros_like()
         dx = self._adjoint(record, dy, grads, input_gradient)
-        return (None if dx is None else masked(dx, valid)), grads
+        if dx is None:
+            return None, grads
+        return (dx.copy() if dx is dy else masked(dx, valid)), grads

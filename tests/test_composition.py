@@ -61,8 +61,25 @@ def test_training_runs_as_inference_does(backend, name, options, dtype):
 @pytest.mark.parametrize("name", COMPOSED)
 def test_gradients(backend, name, options):
     layer, x = make(name), inputs(name)
-    errors = layer_gradient_errors(layer, x, initial(layer, x), **options, seed=4)
+    errors = layer_gradient_errors(layer, x, initial(layer, x), **options, seed=4, entries=10)
     assert all(error <= TOLERANCES["gradient", "float64"] for error in errors.values()), errors
+
+
+@pytest.mark.parametrize("name", ["LSTM, mul", "AttentionLSTM"])
+def test_a_wrong_gradient_is_noticed(name, monkeypatch):
+    """A negative control: one entry of one gradient off by a millionth of the largest."""
+    layer, x = make(name), inputs(name)
+    backward = layer.backward
+
+    def slightly_wrong(*arguments):
+        dx, dstate, grads = backward(*arguments)
+        flat = next(iter(grads.values())).reshape(-1)
+        flat[3] += 1e-6 * np.abs(flat).max()
+        return dx, dstate, grads
+
+    monkeypatch.setattr(layer, "backward", slightly_wrong)
+    errors = layer_gradient_errors(layer, x, seed=4, entries=10)
+    assert [name for name, error in errors.items() if error > TOLERANCES["gradient", "float64"]] == [next(iter(errors))]
 
 
 @pytest.mark.parametrize("name", COMPOSED)
