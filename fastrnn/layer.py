@@ -395,4 +395,5 @@ class StatelessLayer(Layer):
         dx = self._adjoint(record, dy, grads, input_gradient)
         if dx is None:
             return None, grads
-        return (dx.copy() if dx is dy else masked(dx, valid)), grads
+        dx = masked(dx, valid)
+        return (dx.copy() if dx is dy else dx), grads

@@ -42,9 +42,10 @@ def test_rate_zero_needs_no_generator():
 
 
 @pytest.mark.parametrize("options", [{}, {"lengths": [4, 0, 2]}, {"mask": np.eye(3, 4, dtype=bool)}], ids=str)
+@pytest.mark.parametrize("rate", [0, 0.4])
 @pytest.mark.parametrize("shared_time", [False, True])
-def test_gradients(shared_time, options):
-    layer, x = Dropout(0.4, shared_time=shared_time), rng(1).normal(size=(3, 4, 5))
+def test_gradients(shared_time, rate, options):
+    layer, x = Dropout(rate, shared_time=shared_time), rng(1).normal(size=(3, 4, 5))
     assert layer_gradient_errors(layer, x, **options, seed=2)["x"] <= 1e-8
 
 
