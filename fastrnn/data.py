@@ -295,11 +295,45 @@ def batches(
     return Batches(x, y, lengths, size, shuffle, bucket, drop_last, per_step, seed)
 
 
+def streams(codes: Any, N: int) -> tuple[Array, Array]:
+    """Cut a text into N streams of equal length, side by side.
+
+    Parameters
+    ----------
+    codes : array of int (M,)
+        M at least N + 1.
+    N : int
+
+    Returns
+    -------
+    x, y : arrays of int (N, L), L = (M - 1) // N
+        Row n holds characters n*L .. (n+1)*L - 1; y is the character that follows each one of x. At most N - 1
+        characters at the end of the text are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.data import streams
+    >>> x, y = streams(np.arange(8), 2)
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
+    """
+    codes, N = np.asarray(codes), as_size("N", N)
+    if codes.ndim != 1:
+        raise ValueError(f"codes must have shape (M,), got {codes.shape}")
+    L = (len(codes) - 1) // N
+    if L < 1:
+        raise ValueError(f"codes must hold at least {N + 1} characters for {N} streams, got {len(codes)}")
+    return codes[: N * L].reshape(N, L), codes[1 : N * L + 1].reshape(N, L)
+
+
 class TextBatches:
     """Windows over text streams as batches whose state carries on from one to the next; made by `text_batches`."""
 
     def __init__(self, x: Array, y: Array, T: int):
-        self.x, self.y, self.T = x, y, T
+        if x.shape != y.shape:
+            raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
+        self.x, self.y, self.T = x, y, as_size("T", T)
 
     def __len__(self) -> int:
         return -(-self.x.shape[1] // self.T)
@@ -334,10 +368,7 @@ def text_batches(codes: Any, N: int, T: int) -> TextBatches:
     [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]] False
     [[3], [7]] [[4], [8]] True
     """
-    from .training import streams
-
-    x, y = streams(codes, N)
-    return TextBatches(x, y, as_size("T", T))
+    return TextBatches(*streams(codes, N), T)
 
 
 class Standardizer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_TITLES = {"lr": "learning rate", "grad_norm": "norm of the gradient"}  # of measures that are not of the model
+
 
 class History(dict[str, list[float]]):
     """Name of a measure -> its value after every epoch.
@@ -80,26 +82,23 @@ class History(dict[str, list[float]]):
         return figure
 
     def _panels(self) -> dict[str, list[str]]:
-        """Measure -> the names that are drawn together."""
+        """Measure -> the names that are drawn together; what says how well the model does comes first."""
         panels: dict[str, list[str]] = {}
         for name in self:
             if name != "seconds":
                 panels.setdefault(name.removeprefix("val_"), []).append(name)
-        return panels
+        return dict(sorted(panels.items(), key=lambda panel: panel[0] in _TITLES))
 
-    def _draw(self, axes: Any, title: str, names: list[str]) -> None:
+    def _draw(self, axes: Any, measure: str, names: list[str]) -> None:
         epochs = [epoch + 1 for epoch in self.epochs]
         for name in names:
-            axes.plot(epochs, self[name], marker="." if len(epochs) < 30 else "", label=_label(name))
-        if self.best_epoch is not None and title == "loss":
+            label, color = ("validation", "C1") if name.startswith("val_") else ("training", "C0")
+            axes.plot(epochs, self[name], marker="." if len(epochs) < 30 else "", label=label, color=color)
+        if self.best_epoch is not None and measure == "loss":
             axes.axvline(self.best_epoch + 1, color="grey", linestyle=":", label="best")
-        if len(names) > 1 or title == "loss":
+        if measure not in _TITLES:
             axes.legend(frameon=False)
-        axes.set_title(title)
+        axes.set_title(_TITLES.get(measure, measure))
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-
-
-def _label(name: str) -> str:
-    return "validation" if name.startswith("val_") else "training"

@@ -239,7 +239,7 @@ class Adam(Optimizer):
     """
 
     _moments = ("m", "v")
-    _weight_decay = 0.0
+    weight_decay = 0.0
 
     def __init__(self, lr: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         super().__init__(lr)
@@ -249,7 +249,7 @@ class Adam(Optimizer):
     def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
         rate = self.lr / (1 - self.beta1**self._t)
         correction = 1 / (1 - self.beta2**self._t)
-        decay = self.lr * self._weight_decay
+        decay = self.lr * self.weight_decay
         flat.kernels().adam(params, grads, *moments, rate, correction, self.beta1, self.beta2, self.eps, decay, scale)
 
 
@@ -292,11 +292,7 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ):
         super().__init__(lr, beta1=beta1, beta2=beta2, eps=eps)
-        self._weight_decay = as_number_in("weight_decay", weight_decay, 0)
-
-    @property
-    def weight_decay(self) -> float:
-        return self._weight_decay
+        self.weight_decay = as_number_in("weight_decay", weight_decay, 0)
 
 
 def global_norm(grads: Params) -> float:

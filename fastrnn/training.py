@@ -11,45 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_size
 from .data import Batch, TextBatches, as_batch
+from .data import streams as streams
 from .losses import Loss
 from .optim import Optimizer, clip_scale
 from .params import Params
 
 Array = np.ndarray
-
-
-def streams(codes: Any, N: int) -> tuple[Array, Array]:
-    """Cut a text into N streams of equal length, side by side.
-
-    Parameters
-    ----------
-    codes : array of int (M,)
-        M at least N + 1.
-    N : int
-
-    Returns
-    -------
-    x, y : arrays of int (N, L), L = (M - 1) // N
-        Row n holds characters n*L .. (n+1)*L - 1; y is the character that follows each one of x. At most N - 1
-        characters at the end of the text are left out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastrnn.training import streams
-    >>> x, y = streams(np.arange(8), 2)
-    >>> x.tolist(), y.tolist()
-    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
-    """
-    codes, N = np.asarray(codes), as_size("N", N)
-    if codes.ndim != 1:
-        raise ValueError(f"codes must have shape (M,), got {codes.shape}")
-    L = (len(codes) - 1) // N
-    if L < 1:
-        raise ValueError(f"codes must hold at least {N + 1} characters for {N} streams, got {len(codes)}")
-    return codes[: N * L].reshape(N, L), codes[1 : N * L + 1].reshape(N, L)
 
 
 def windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
@@ -72,11 +40,8 @@ def windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
     >>> [(x.tolist(), is_first) for x, y, is_first in windows(x, x + 1, 3)]
     [([[0, 1, 2]], True), ([[3, 4]], False)]
     """
-    T = as_size("T", T)
-    if x.shape != y.shape:
-        raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
-    for first in range(0, x.shape[1], T):
-        yield x[:, first : first + T], y[:, first : first + T], first == 0
+    for batch in TextBatches(x, y, T):
+        yield batch.x, batch.y, not batch.carry
 
 
 def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
@@ -232,7 +197,7 @@ def train_step(
 
 def mean_loss(model: Any, loss: Any, x: Array, y: Array, T: int) -> float:
     """Mean loss over streams (N, L), the state carried from each window of T steps to the next."""
-    return evaluate(model, {"loss": loss}, TextBatches(x, y, as_size("T", T)))["loss"]
+    return evaluate(model, {"loss": loss}, TextBatches(x, y, T))["loss"]
 
 
 def evaluate(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) -> dict[str, float]:

@@ -337,6 +337,18 @@ def test_batches_of_ones_own(backend):
     assert len(set(map(tuple, orders))) > 1
 
 
+def test_lists_of_unequal_length():
+    x, y, lengths = sequences()
+    lists = [[a[:n] for a, n in zip(array, lengths, strict=True)] for array in (x, y)]
+    found = [
+        fastrnn.fit(
+            MODELS["recurrent"](), SoftmaxCrossEntropy(), Adam(0.01), data, data, epochs=3, progress=False, seed=0
+        )
+        for data in ((x, y, lengths), tuple(lists))
+    ]
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-6)
+
+
 def test_holes_in_sequences_are_skipped():
     x, y, lengths = sequences()
     mask = np.arange(9) < lengths[:, None]
