@@ -47,7 +47,7 @@ class Callback:
         """An epoch has ended; ``run.history`` has its measures."""
 
     def interrupted(self, run: Run) -> None:
-        """Ctrl-C, after an update that was finished; the KeyboardInterrupt goes on to the caller of fit."""
+        """Ctrl-C, with no update half done; the KeyboardInterrupt goes on to the caller of fit."""
 
     def end(self, run: Run) -> None:
         """After the last update, whatever stopped the run."""

@@ -326,12 +326,13 @@ def read(path: Any) -> Saved:
 
 def _check_header(path: str) -> None:
     """Raise unless the file is long enough for the header it announces, before any of it is read."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        first = file.read(8)
-    length = int.from_bytes(first, "little")
-    if len(first) < 8 or length > size - 8 or length > MAX_HEADER:
-        raise ValueError(f"{path!r} must be a whole safetensors file, got {size} bytes and a header of {length}")
+    size, length = os.path.getsize(path), -1
+    if size >= 8:  # a pipe has size 0, and would be waited for
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    if not 0 <= length <= min(size - 8, MAX_HEADER):
+        announced = f" and a header of {length}" if length >= 0 else ""
+        raise ValueError(f"{path!r} must be a whole safetensors file, got {size} bytes{announced}")
 
 
 def _check_format(path: str, metadata: Mapping[str, str]) -> None:

@@ -102,6 +102,7 @@ class Run:
         self.is_resumed, self.stopped = False, ""
         self.carried: Any = None
         self._epoch_seed: int | None = None
+        self._is_whole = True  # no update or end of an epoch is half done
         self._clear()
 
     def _clear(self) -> None:
@@ -126,7 +127,8 @@ class Run:
                 while self.epoch < self.epochs and not self.stopped:
                     self._run_epoch(bar, interrupts)
             except KeyboardInterrupt:
-                self._tell("interrupted")
+                if self._is_whole:
+                    self._tell("interrupted")
                 raise
             finally:
                 bar.close()
@@ -142,10 +144,12 @@ class Run:
         if self._epoch_seed is None:
             self._epoch_seed = int(self.rng.integers(2**63))
         for batch in islice(_open(self.train, self._epoch_seed), self.done, None):
+            self._is_whole = False
             if not self._update(as_batch(batch)):
                 return
             bar.update(f"{self.epoch + 1}/{self.epochs}", self._mean("loss"), _steps(self.batch))
             self._tell("after_step")
+            self._is_whole = True
             interrupts.check()
             if self.stopped:
                 break
@@ -217,6 +221,7 @@ class Run:
             measured = evaluate(self.model, self.measures, _open(self.validation, self._epoch_seed))
             values |= {f"val_{name}": value for name, value in measured.items()}
         bar.validated(values)
+        self._is_whole = False
         self.history.append(values | {"seconds": time.perf_counter() - began})
         self.monitored = -values[self.monitor] if self._maximize else values[self.monitor]
         if self.monitored < self.best.value:
@@ -228,6 +233,7 @@ class Run:
         self._epoch_seed = None
         self._clear()
         self._tell("after_epoch")
+        self._is_whole = True
 
     def get_state(self) -> dict[str, Any]:
         """All that a resumed run needs besides the model and the arguments of `fit`: numbers, strings, arrays."""

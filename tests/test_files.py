@@ -292,6 +292,13 @@ def test_hostile_files(path, name):
         tracemalloc.stop()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX's")
+def test_a_pipe_is_not_waited_for(path):
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="must be a whole safetensors file, got 0 bytes"):
+        fastrnn.load(path)
+
+
 @pytest.mark.parametrize("failure", ["while writing", "before renaming"])
 def test_an_error_leaves_the_file_that_was_there(path, monkeypatch, failure):
     fastrnn.save(path, make("LSTM"))

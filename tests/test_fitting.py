@@ -310,7 +310,7 @@ def test_a_second_ctrl_c_strikes_at_once():
     recorder = Recorder()
     with pytest.raises(KeyboardInterrupt):
         train(callbacks=[recorder, Interrupt()])
-    assert recorder.moments == ["begin", "interrupted"]
+    assert recorder.moments == ["begin"]  # nobody is told of an update that is half done
 
 
 def test_a_run_in_another_thread_leaves_signals_alone():
