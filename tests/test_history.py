@@ -28,7 +28,6 @@ def test_values_are_collected():
 
 
 def test_the_plot_shows_training_beside_validation(tmp_path):
-    pytest.importorskip("matplotlib")
     figure = some().plot(tmp_path / "history.png")
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy", "learning rate"]
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
