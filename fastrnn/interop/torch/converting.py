@@ -232,7 +232,8 @@ def _stacked(layer: Sequential) -> tuple[list[list[Any]], float] | None:
     """The directions of every layer and the dropout between, if PyTorch has this stack as one module; else None."""
     every: Any = layer.layers
     dropped = any(isinstance(inner, Dropout) for inner in every)
-    recurrent, between = (every[::2], every[1::2]) if dropped else (every, ())
+    recurrent: tuple[Any, ...] = every[::2] if dropped else every
+    between: tuple[Any, ...] = every[1::2] if dropped else ()
     rates = {inner.rate if isinstance(inner, Dropout) and not inner.shared_time else None for inner in between}
     stack = [_directions(inner) for inner in recurrent]
     alike = {(len(parts), type(part), _options(part)) for parts in stack for part in parts}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ...cells import CELLS
+from ...cells import CELLS, Cell
 from .scan import Plan, Rows, Scan, _rows, run
 
 _CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
+_PROJECTS = "proj_size" in (field.name for field in fields(Cell))
 _warned: set[tuple[str, str]] = set()
 
 
@@ -49,9 +51,16 @@ def _foreign_tensor(tensor: Any) -> str | None:
 
 def unsupported(module: nn.RNNBase) -> str | None:
     """Why the kernels cannot run this module as it is, or None."""
-    if module.proj_size:
+    if module.proj_size and not _PROJECTS:
         return "proj_size is not supported"
     return next((reason for weight in module._flat_weights if (reason := _foreign_tensor(weight))), None)
+
+
+def _cell(module: nn.RNNBase) -> Cell:
+    """The cell that the module scans with."""
+    cell = _CELLS[module.mode]
+    options: dict[str, Any] = {"proj_size": module.proj_size} if module.proj_size else {}
+    return replace(cell, **options)
 
 
 def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
@@ -98,16 +107,19 @@ class _DropIn(nn.RNNBase):
             batch = (int(input.batch_sizes[0]),)
         elif data.dim() == 3:
             batch = (data.shape[0 if self.batch_first else 1],)
-        wanted = (self.num_layers * self._directions, *batch, self.hidden_size)
-        return len(states) == len(_CELLS[self.mode].states) and all(tuple(part.shape) == wanted for part in states)
+        return [tuple(part.shape) for part in states] == self._state_shapes(batch)
 
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
+    def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Of h and, of an LSTM, of c; ``batch`` is (N,), or () for a single sequence."""
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(_CELLS[self.mode].states)]
+        return [(self.num_layers * self._directions, *batch, width) for width in widths]
+
     def _zeros(self, x: Tensor, N: int) -> tuple[Tensor, ...]:
-        shape = (self.num_layers * self._directions, N, self.hidden_size)
-        return tuple(x.new_zeros(shape) for _ in _CELLS[self.mode].states)
+        return tuple(x.new_zeros(shape) for shape in self._state_shapes((N,)))
 
     def _packed(self, input: PackedSequence, states: tuple[Tensor, ...]) -> Any:
         sizes = tuple(input.batch_sizes.tolist())
@@ -137,7 +149,7 @@ class _DropIn(nn.RNNBase):
         weights = self._flat_weights
         directions, per_layer = self._directions, len(weights) // self.num_layers
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights))
-        plan = Plan(_CELLS[self.mode], per_layer // directions, directions, keep)
+        plan = Plan(_cell(self), per_layer // directions, directions, keep)
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +25,8 @@ class Plan:
     ----------
     cell : Cell
     tensors : int
-        Weights and biases per direction, in PyTorch's order: w_ih (G*H, D), w_hh (G*H, H) and, with biases, b_ih (G*H,)
-        and b_hh (G*H,).
+        Weights and biases per direction, in PyTorch's order: w_ih (G*H, D), w_hh (G*H, P); with biases b_ih and b_hh
+        (G*H,); with a projection w_hr (P, H). P is H without one.
     directions : int
         1, or 2 with the reverse direction second.
     keep : bool
@@ -40,7 +40,11 @@ class Plan:
 
     @property
     def biases(self) -> bool:
-        return self.tensors > 2
+        return self.tensors > 3
+
+    @property
+    def projection(self) -> bool:
+        return self.tensors % 2 == 1
 
     @property
     def inner_bias(self) -> bool:
@@ -88,21 +92,20 @@ def as_array(tensor: Tensor) -> Array:
 
 def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
     """One direction's weights as the kernels take them: transposed, and with one bias."""
-    w_ih, w_hh = weights[:2]
-    params = {"W": _transposed(w_ih), "U": _transposed(w_hh)}
-    H = w_hh.shape[1]
-    if not plan.biases:
-        params["b"] = np.zeros(w_ih.shape[0], params["W"].dtype)
-        if plan.inner_bias:
-            params["b_rec"] = np.zeros(H, params["W"].dtype)
-        return params
-    b_ih, b_hh = (as_array(bias) for bias in weights[2:])
-    if plan.inner_bias:
-        b = b_ih.copy()
-        b[:-H] += b_hh[:-H]
-        params |= {"b": b, "b_rec": np.ascontiguousarray(b_hh[-H:])}
+    w_ih, w_hh, *rest = weights
+    W = _transposed(w_ih)
+    params = {"W": W, "U": _transposed(w_hh)}
+    if plan.biases:
+        b_ih, b_hh = (as_array(bias) for bias in rest[:2])
     else:
-        params["b"] = b_ih + b_hh
+        b_ih = b_hh = np.zeros(W.shape[1], W.dtype)
+    params["b"] = b_ih + b_hh
+    if plan.inner_bias:
+        H = len(b_ih) // len(plan.cell.gates)
+        params["b"][-H:] = b_ih[-H:]
+        params["b_rec"] = np.array(b_hh[-H:])
+    if plan.projection:
+        params["W_proj"] = _transposed(rest[-1])
     return params
 
 
@@ -132,30 +135,45 @@ def _gradients(plan: Plan, grads: dict[str, Array]) -> list[Tensor]:
             found += [b, torch.cat((b[: -len(b_rec)], b_rec))]
         else:
             found += [b, b]
+    if plan.projection:
+        found.append(torch.from_numpy(grads["W_proj"]).t())
     return found
 
 
-def _stow(tape: ops.Tape) -> tuple[ops.Tape, list[str], list[Tensor]]:
-    """The tape without its arrays; the arrays' names; the arrays as tensors.
+@dataclass(frozen=True)
+class _Slot:
+    """The place of an array that is kept elsewhere."""
+
+    index: int
+
+
+def _stow(value: Any, arrays: list[Array]) -> Any:
+    """A tape, or a part of one, with its arrays moved to ``arrays`` and slots in their place.
 
     A node gives its saved tensors back as soon as the backward pass has run, its other attributes only with the graph.
     """
-    arrays = {field.name: getattr(tape, field.name) for field in fields(tape)}
-    arrays = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
-    missing: dict[str, Any] = dict.fromkeys(arrays)
-    bare = replace(tape, params={}, **missing)
-    names = [*arrays, *(f"params.{name}" for name in tape.params)]
-    return bare, names, [torch.from_numpy(array) for array in (*arrays.values(), *tape.params.values())]
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return _Slot(len(arrays) - 1)
+    return _mapped(value, lambda part: _stow(part, arrays))
 
 
-def _unstow(tape: ops.Tape, names: list[str], tensors: Sequence[Tensor]) -> ops.Tape:
+def _unstow(value: Any, arrays: Sequence[Array]) -> Any:
     """The inverse of `_stow`."""
-    arrays: dict[str, Any] = {}
-    params: dict[str, Array] = {}
-    for name, tensor in zip(names, tensors, strict=True):
-        owner, _, key = name.rpartition(".")
-        (params if owner else arrays)[key] = tensor.numpy()
-    return replace(tape, params=params, **arrays)
+    if isinstance(value, _Slot):
+        return arrays[value.index]
+    return _mapped(value, lambda part: _unstow(part, arrays))
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A mapping or a part of a tape with its values changed; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: change(part) for name, part in value.items()}
+    if not is_dataclass(value) or isinstance(value, (type, Cell)):
+        return value
+    old = {field.name: getattr(value, field.name) for field in fields(value)}
+    new = {name: changed for name, part in old.items() if (changed := change(part)) is not part}
+    return replace(value, **new) if new else value
 
 
 class Scan(torch.autograd.Function):
@@ -170,11 +188,11 @@ class Scan(torch.autograd.Function):
         results, tapes = run(plan, rows, x, *rest)
         ctx.set_materialize_grads(False)
         ctx.plan, ctx.rows = plan, rows
-        stowed = [_stow(tape) for tape in tapes]
-        ctx.tapes = [(bare, names) for bare, names, _ in stowed]
+        arrays: list[Array] = []
+        ctx.tapes = [_stow(tape, arrays) for tape in tapes]
         # with y and the inputs among them PyTorch sees when one is changed in place before the backward pass
         ctx.checked = 2 + len(rest)
-        ctx.save_for_backward(results[0], x, *rest, *(tensor for *_, tensors in stowed for tensor in tensors))
+        ctx.save_for_backward(results[0], x, *rest, *map(torch.from_numpy, arrays))
         return results
 
     @staticmethod
@@ -204,13 +222,12 @@ class _Once(torch.autograd.Function):
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients of x, the initial states and the weights."""
     plan, rows, saved = ctx.plan, ctx.rows, ctx.saved_tensors
-    initial, saved = saved[2 : 2 + len(plan.cell.states)], saved[ctx.checked :]
+    initial, arrays = saved[2 : 2 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
     dx: Array | None = None
     dinitial: list[list[Array]] = []
     gradients: list[Tensor] = []
-    for direction, (bare, names) in enumerate(ctx.tapes):
-        tape = _unstow(bare, names, saved[: len(names)])
-        saved = saved[len(names) :]
+    for direction, stowed in enumerate(ctx.tapes):
+        tape = _unstow(stowed, arrays)
         grads = _zeros_like(tape.params)
         own_dx, dstart = ops.rnn_backward(
             tape,
