@@ -1,6 +1,7 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
-from . import init, losses, optim, text, training
+from . import data, files, init, losses, optim, schedules, text, training
+from .attention import Attention, AttentionLSTM
 from .backend import (
     available_backends,
     available_isas,
@@ -15,9 +16,20 @@ from .backend import (
     show_config,
     use_backend,
 )
+from .bidirectional import Bidirectional
+from .callbacks import ActivationMonitor, Callback, EarlyStopping, GradientMonitor, StopAfter, TrainingWarning
+from .checkpoint import Checkpoint
+from .dropout import Dropout
+from .elementwise import Activation
+from .files import load, load_extras, save
+from .fitting import fit
+from .gradients import check_gradients
+from .history import History
 from .layers import Dense, Embedding
+from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
+from .pooling import LastStep
 from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
@@ -26,23 +38,47 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "Activation",
+    "ActivationMonitor",
+    "Attention",
+    "AttentionLSTM",
+    "BatchNorm",
+    "Bidirectional",
+    "Callback",
+    "Checkpoint",
     "Dense",
+    "Dropout",
+    "EarlyStopping",
     "Embedding",
+    "GradientMonitor",
+    "History",
+    "LastStep",
+    "LayerNorm",
     "Params",
     "Sequential",
     "Session",
     "SimpleRNN",
+    "StopAfter",
+    "TrainingWarning",
     "available_backends",
     "available_isas",
+    "check_gradients",
     "clip_by_norm",
     "clip_by_value",
+    "data",
+    "files",
+    "fit",
     "get_backend",
     "get_gemm",
     "get_isa",
     "get_num_threads",
     "init",
+    "load",
+    "load_extras",
     "losses",
     "optim",
+    "save",
+    "schedules",
     "set_backend",
     "set_gemm",
     "set_isa",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,22 @@ def as_size(name: str, value: Any, least: int = 1) -> int:
     if (size := int(value.__index__())) < least:
         raise ValueError(f"{name} must be at least {least}, got {size}")
     return size
+
+
+def as_number(name: str, value: Any) -> float:
+    """Return ``value`` as a finite float."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return number
+
+
+def as_rate(name: str, value: Any) -> float:
+    """Return ``value``, the share of something that is left out, as a float of at least 0 and below 1."""
+    if not 0 <= (rate := as_number(name, value)) < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return rate
 
 
 def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .layer import Layer, StatefulLayer
+from ._arrays import as_shape
+from .layer import Array, Call, Layer, StatefulLayer
 from .params import Params
-
-Array = np.ndarray
 
 
 def check_part(name: str, layer: Layer, whole: str) -> None:
@@ -49,6 +48,18 @@ class Composite(StatefulLayer):
     def _grads(self, grads: Params) -> list[Params]:
         """``grads`` as one for each part."""
         return [part.params.over(piece) for part, piece in zip(self._parts.values(), self._pieces(grads), strict=True)]
+
+    def _time_first(self, x: Any, call: Call) -> tuple[Array, Array | None]:
+        """x as (T, N, D), or as (T, N) where it holds integers, and which of its steps count; both checked."""
+        outer = ("T", "N") if call.time_major else ("N", "T")
+        if self.input_size is not None:
+            x = as_shape("x", x, self.dtype, (*outer, self.input_size))
+        elif np.ndim(x) != 2:
+            raise ValueError(f"x must have shape ({', '.join(outer)}), got {np.shape(x)}")
+        x = np.asarray(x)
+        x = x if call.time_major else x.swapaxes(0, 1)
+        T, N = x.shape[:2]
+        return x, call.valid(N, T)
 
     @property
     def buffers(self) -> Mapping[str, Array]:

@@ -208,6 +208,7 @@ class Batches:
         return [split[k] for k in rng.permutation(len(split))] if self.shuffle else split
 
     def _batch(self, rows: Array) -> Batch:
+        lengths: Array | None
         if isinstance(self._x, list):
             x, lengths = pad([self._x[k] for k in rows])
         else:
@@ -294,11 +295,45 @@ def batches(
     return Batches(x, y, lengths, size, shuffle, bucket, drop_last, per_step, seed)
 
 
+def streams(codes: Any, N: int) -> tuple[Array, Array]:
+    """Cut a text into N streams of equal length, side by side.
+
+    Parameters
+    ----------
+    codes : array of int (M,)
+        M at least N + 1.
+    N : int
+
+    Returns
+    -------
+    x, y : arrays of int (N, L), L = (M - 1) // N
+        Row n holds characters n*L .. (n+1)*L - 1; y is the character that follows each one of x. At most N - 1
+        characters at the end of the text are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.data import streams
+    >>> x, y = streams(np.arange(8), 2)
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
+    """
+    codes, N = np.asarray(codes), as_size("N", N)
+    if codes.ndim != 1:
+        raise ValueError(f"codes must have shape (M,), got {codes.shape}")
+    L = (len(codes) - 1) // N
+    if L < 1:
+        raise ValueError(f"codes must hold at least {N + 1} characters for {N} streams, got {len(codes)}")
+    return codes[: N * L].reshape(N, L), codes[1 : N * L + 1].reshape(N, L)
+
+
 class TextBatches:
     """Windows over text streams as batches whose state carries on from one to the next; made by `text_batches`."""
 
     def __init__(self, x: Array, y: Array, T: int):
-        self.x, self.y, self.T = x, y, T
+        if x.shape != y.shape:
+            raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
+        self.x, self.y, self.T = x, y, as_size("T", T)
 
     def __len__(self) -> int:
         return -(-self.x.shape[1] // self.T)
@@ -333,10 +368,7 @@ def text_batches(codes: Any, N: int, T: int) -> TextBatches:
     [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]] False
     [[3], [7]] [[4], [8]] True
     """
-    from .training import streams
-
-    x, y = streams(codes, N)
-    return TextBatches(x, y, as_size("T", T))
+    return TextBatches(*streams(codes, N), T)
 
 
 class Standardizer:
@@ -389,11 +421,6 @@ class Standardizer:
         rows = self._all_rows(x, lengths)
         if not len(rows):
             raise ValueError("x must have at least one row, got none")
-        if self.columns is not None and len(self.columns) != rows.shape[1]:
-            raise ValueError(
-                f"x must have {len(self.columns)} columns ({', '.join(self.columns)}), got {rows.shape[1]}"
-            )
-        self._check_finite(rows)
         mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         # a constant column's deviation is rounding alone: 1 leaves it at 0 instead of blowing that up
         still = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -402,11 +429,11 @@ class Standardizer:
 
     def transform(self, x: Any) -> Any:
         """Standardise an array (..., D), or a list of arrays; float32 stays float32, all else becomes float64."""
-        return self._each(x, lambda a: (a - self.mean_) / self.scale_, check=True)
+        return self._each("x", x, lambda a: (a - self.mean_) / self.scale_, check=True)
 
     def inverse_transform(self, x: Any) -> Any:
         """Undo `transform`."""
-        return self._each(x, lambda a: a * self.scale_ + self.mean_, check=False)
+        return self._each("x", x, lambda a: a * self.scale_ + self.mean_, check=False)
 
     def fit_transform(self, x: Any, lengths: Any = None) -> Any:
         """`fit`, then `transform` of the same data; with lengths, padding becomes 0."""
@@ -432,42 +459,58 @@ class Standardizer:
         return scaler
 
     def _all_rows(self, x: Any, lengths: Any) -> Array:
-        """(R, D) float64."""
-        if isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1]):
+        """(R, D) float64, all finite."""
+        if _is_ragged(x):
             if lengths is not None:
                 raise ValueError("lengths must be None where x is a list")
-            return np.concatenate([_matrix(f"x[{k}]", a) for k, a in enumerate(x)])
+            return np.concatenate([self._finite(f"x[{k}]", a) for k, a in enumerate(x)])
         array = np.asarray(x)
         if lengths is not None:
             if array.ndim != 3:
                 raise ValueError(f"x must have shape (N, T, D) with lengths, got {array.shape}")
             array = array[np.arange(array.shape[1]) < as_lengths(lengths, *array.shape[:2])[:, None]]
-        return _matrix("x", array)
+        return self._finite("x", array)
 
-    def _each(self, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
+    def _each(self, name: str, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
         self._check_fitted()
-        if isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1]):
-            return [self._each(a, change, check) for a in x]
+        if _is_ragged(x):
+            return [self._each(f"{name}[{k}]", a, change, check) for k, a in enumerate(x)]
         array = np.asarray(x)
-        rows = _matrix("x", array)
+        rows = _matrix(name, array)
         if rows.shape[1] != len(self.mean_):
-            raise ValueError(f"x must have {len(self.mean_)} columns, got {rows.shape[1]}")
+            raise ValueError(f"{name} must have {len(self.mean_)} columns, got {rows.shape[1]}")
         if check:
-            self._check_finite(rows)
+            self._check_finite(name, rows)
         dtype = np.float32 if array.dtype == np.float32 else np.float64
         return change(rows).astype(dtype).reshape(array.shape)
+
+    def _finite(self, name: str, x: Any) -> Array:
+        """(R, D) float64, with names for its columns where there are any."""
+        rows = _matrix(name, x)
+        if self.columns is not None and len(self.columns) != rows.shape[1]:
+            wanted = f"{len(self.columns)} columns ({', '.join(self.columns)})"
+            raise ValueError(f"{name} must have {wanted}, got {rows.shape[1]}")
+        self._check_finite(name, rows)
+        return rows
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "mean_"):
             raise ValueError("this Standardizer has not been fitted: call fit with training data first")
 
-    def _check_finite(self, rows: Array) -> None:
+    def _check_finite(self, name: str, rows: Array) -> None:
         wrong = np.argwhere(~np.isfinite(rows))
         if len(wrong):
             row, column = map(int, wrong[0])
-            name = column if self.columns is None else f"{self.columns[column]!r}"
+            label = column if self.columns is None else f"{self.columns[column]!r}"
             more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
-            raise ValueError(f"x must hold finite numbers, got {rows[row, column]} in column {name}, row {row}{more}")
+            raise ValueError(
+                f"{name} must hold finite numbers, got {rows[row, column]} in column {label}, row {row}{more}"
+            )
+
+
+def _is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays (T_n, D)."""
+    return isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1])
 
 
 def _matrix(name: str, x: Any) -> Array:
@@ -497,7 +540,7 @@ def windows(
     -------
     x : array (M, inputs, D)
     y : array (M, horizon, K)
-        Read-only views; M = (T - inputs - horizon) // stride + 1.
+        Views that cannot be written to, but for y with ``targets``; M = (T - inputs - horizon) // stride + 1.
 
     Raises
     ------

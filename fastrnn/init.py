@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,26 @@ import numpy as np
 from ._arrays import as_size, dtype_of
 
 Array = np.ndarray
+
+_IS_SKIPPED: ContextVar[bool] = ContextVar("is_skipped", default=False)
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """Within ``with``, all functions here give zeros at once: for layers whose weights come from a file.
+
+    Examples
+    --------
+    >>> from fastrnn import init
+    >>> with init.skipped():
+    ...     float(init.orthogonal((2, 2))[0, 0])
+    0.0
+    """
+    token = _IS_SKIPPED.set(True)
+    try:
+        yield
+    finally:
+        _IS_SKIPPED.reset(token)
 
 
 def as_generator(seed: Any) -> np.random.Generator:
@@ -25,11 +48,13 @@ def _fans(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _uniform(shape: tuple[int, int], limit: float, rng: Any, dtype: Any) -> Array:
-    return as_generator(rng).uniform(-limit, limit, shape).astype(dtype_of(dtype))
+    rng, dtype = as_generator(rng), dtype_of(dtype)
+    return np.zeros(shape, dtype) if _IS_SKIPPED.get() else rng.uniform(-limit, limit, shape).astype(dtype)
 
 
 def _normal(shape: tuple[int, int], deviation: float, rng: Any, dtype: Any) -> Array:
-    return (deviation * as_generator(rng).standard_normal(shape)).astype(dtype_of(dtype))
+    rng, dtype = as_generator(rng), dtype_of(dtype)
+    return np.zeros(shape, dtype) if _IS_SKIPPED.get() else (deviation * rng.standard_normal(shape)).astype(dtype)
 
 
 def xavier_uniform(shape: tuple[int, int], rng: Any = None, dtype: Any = "float32") -> Array:
@@ -120,7 +145,10 @@ def orthogonal(shape: tuple[int, int], rng: Any = None, dtype: Any = "float32") 
     True
     """
     D, H = _fans(shape)
-    Q, R = np.linalg.qr(as_generator(rng).standard_normal((max(D, H), min(D, H))))
+    rng = as_generator(rng)
+    if _IS_SKIPPED.get():
+        return np.zeros((D, H), dtype_of(dtype))
+    Q, R = np.linalg.qr(rng.standard_normal((max(D, H), min(D, H))))
     # QR alone favours some signs of R's diagonal; with them divided out Q is uniform
     Q *= np.sign(np.diagonal(R))
     return np.ascontiguousarray(Q if D >= H else Q.T, dtype_of(dtype))

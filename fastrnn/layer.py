@@ -95,7 +95,7 @@ class Layer:
     input_size : int or None
         Features that x must have; None where x holds integers, and where any number will do.
     output_size : int
-        Features of y.
+        Features of y; 0 where they are those of x, whatever they are.
     takes_integers : bool
         x holds integers (N, T).
     pools : bool
@@ -343,6 +343,8 @@ class StatelessLayer(Layer):
         y, record = self._run(x, call, keep, valid)
         if keep:
             self._settle(record)
+        if y is x:
+            y = x.copy()  # the caller may write to either
         ends = None if call.lengths is None or self.pools else valid
         return masked(y, ends), (record, valid, ends)
 
@@ -399,4 +401,7 @@ class StatelessLayer(Layer):
             dy = masked(self._as_output("dy", dy, ends.shape), ends)
         grads = self.params.zeros_like()
         dx = self._adjoint(record, dy, grads, input_gradient)
-        return (None if dx is None else masked(dx, valid)), grads
+        if dx is None:
+            return None, grads
+        dx = masked(dx, valid)
+        return (dx.copy() if dx is dy else dx), grads

@@ -288,57 +288,6 @@ class Quantile(_Elementwise):
         return terms.reshape(outputs.shape), slopes.reshape(outputs.shape), None
 
 
-class LastStep(Loss):
-    """Another loss, at each row's last valid step only: for models that read a sequence and then answer once.
-
-    Outputs (N, T, K) or, with ``time_major``, (T, N, K); targets without the time axis. Rows without a valid step are
-    left out.
-
-    Parameters
-    ----------
-    loss : Loss
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastrnn.losses import LastStep, MeanSquaredError
-    >>> outputs = np.arange(6.0).reshape(2, 3, 1)
-    >>> loss, dy = LastStep(MeanSquaredError())(outputs, np.array([[2.0], [5.0]]), [3, 2])
-    >>> loss, dy[:, :, 0].tolist()
-    (0.5, [[0.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    """
-
-    def __init__(self, loss: Loss):
-        if not isinstance(loss, Loss):
-            raise TypeError(f"loss must be a loss of fastrnn.losses, got {loss!r}")
-        self.loss = loss
-
-    def __call__(
-        self, outputs: Any, targets: Any, lengths: Any = None, *, mask: Any = None, time_major: bool = False
-    ) -> tuple[float, Array]:
-        """Loss and gradient, which is 0 but at the last valid steps."""
-        outputs = as_shape("outputs", outputs, _dtype(outputs), ("T", "N", "K") if time_major else ("N", "T", "K"))
-        N, T = outputs.shape[1::-1] if time_major else outputs.shape[:2]
-        rows, last = last_steps(N, T, lengths, mask, time_major)
-        at = (last, rows) if time_major else (rows, last)
-        targets = np.asarray(targets)
-        if not targets.ndim or len(targets) != N:
-            raise ValueError(f"targets must have {N} rows, got shape {targets.shape}")
-        value, slopes = self.loss(outputs[at], targets[rows])
-        gradient = np.zeros_like(outputs)
-        gradient[at] = slopes
-        return value, gradient
-
-    def weight(self, targets: Any, lengths: Any = None, *, mask: Any = None, time_major: bool = False) -> float:
-        targets = np.asarray(targets)
-        N = len(targets)
-        if mask is not None:
-            T = np.shape(mask)[0 if time_major else 1]
-        else:
-            T = 1 if lengths is None else int(np.max(lengths, initial=0))
-        return self.loss.weight(targets[last_steps(N, T, lengths, mask, time_major)[0]])
-
-
 class Accuracy(Loss):
     """Share of valid positions that are right: a metric, not a loss to train with.
 
@@ -429,17 +378,6 @@ def valid_positions(shape: tuple[int, ...], lengths: Any, mask: Any, time_major:
     T, N = shape if time_major else shape[::-1]
     steps = _steps(lengths, N, T, time_major)
     return steps if valid is None else steps & valid
-
-
-def last_steps(N: int, T: int, lengths: Any, mask: Any, time_major: bool) -> tuple[Array, Array]:
-    """Rows that have a valid step, and the last one of each."""
-    valid = valid_positions((T, N) if time_major else (N, T), lengths, mask, time_major)
-    if valid is None:
-        return np.arange(N if T else 0), np.full(N if T else 0, T - 1)
-    by_row = valid.T if time_major else valid
-    last = np.where(by_row, np.arange(T), -1).max(axis=1, initial=-1)
-    rows = np.flatnonzero(last >= 0)
-    return rows, last[rows]
 
 
 def softmax_cross_entropy(

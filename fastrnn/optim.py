@@ -15,7 +15,7 @@ from .params import Params
 Array = np.ndarray
 
 
-def as_number(name: str, value: Any, least: float, below: float = math.inf, *, open_end: bool = False) -> float:
+def as_number_in(name: str, value: Any, least: float, below: float = math.inf, *, open_end: bool = False) -> float:
     """Return ``value`` as a float with least <= value < below, or least < value with ``open_end``."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -58,7 +58,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = as_number("lr", value, 0)
+        self._lr = as_number_in("lr", value, 0)
 
     def update(self, params: Params, grads: Params, *, scale: float = 1.0) -> None:
         """Make one step: ``params`` change in place, ``grads`` do not.
@@ -78,7 +78,7 @@ class Optimizer:
         _as_params("params", params)
         if not params.same_layout(_as_params("grads", grads)):
             raise ValueError("grads must have the names, shapes and dtype of params")
-        scale = as_number("scale", scale, 0)
+        scale = as_number_in("scale", scale, 0)
         moments = [self._moment(name, params.flat) for name in self._moments]
         self._t += 1
         self._step(params.flat, grads.flat, moments, scale)
@@ -152,7 +152,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, lr: float = 1e-2, *, momentum: float = 0.0, nesterov: bool = False):
-        self.momentum = as_number("momentum", momentum, 0, 1)
+        self.momentum = as_number_in("momentum", momentum, 0, 1)
         if not isinstance(nesterov, bool):
             raise TypeError(f"nesterov must be True or False, got {nesterov!r}")
         if nesterov and not self.momentum:
@@ -201,7 +201,7 @@ class RMSprop(Optimizer):
 
     def __init__(self, lr: float = 1e-3, *, rho: float = 0.9, eps: float = 1e-8):
         super().__init__(lr)
-        self.rho, self.eps = as_number("rho", rho, 0, 1), as_number("eps", eps, 0, open_end=True)
+        self.rho, self.eps = as_number_in("rho", rho, 0, 1), as_number_in("eps", eps, 0, open_end=True)
 
     def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
         flat.kernels().rmsprop(params, grads, *moments, self.lr, self.rho, self.eps, scale)
@@ -239,17 +239,17 @@ class Adam(Optimizer):
     """
 
     _moments = ("m", "v")
-    _weight_decay = 0.0
+    weight_decay = 0.0
 
     def __init__(self, lr: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         super().__init__(lr)
-        self.beta1, self.beta2 = as_number("beta1", beta1, 0, 1), as_number("beta2", beta2, 0, 1)
-        self.eps = as_number("eps", eps, 0, open_end=True)
+        self.beta1, self.beta2 = as_number_in("beta1", beta1, 0, 1), as_number_in("beta2", beta2, 0, 1)
+        self.eps = as_number_in("eps", eps, 0, open_end=True)
 
     def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
         rate = self.lr / (1 - self.beta1**self._t)
         correction = 1 / (1 - self.beta2**self._t)
-        decay = self.lr * self._weight_decay
+        decay = self.lr * self.weight_decay
         flat.kernels().adam(params, grads, *moments, rate, correction, self.beta1, self.beta2, self.eps, decay, scale)
 
 
@@ -292,11 +292,7 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ):
         super().__init__(lr, beta1=beta1, beta2=beta2, eps=eps)
-        self._weight_decay = as_number("weight_decay", weight_decay, 0)
-
-    @property
-    def weight_decay(self) -> float:
-        return self._weight_decay
+        self.weight_decay = as_number_in("weight_decay", weight_decay, 0)
 
 
 def global_norm(grads: Params) -> float:
@@ -335,7 +331,7 @@ def clip_scale(grads: Params, limit: float) -> tuple[float, float]:
     >>> clip_scale(grads, 2.5)
     (5.0, 0.5)
     """
-    limit = as_number("limit", limit, 0, open_end=True)
+    limit = as_number_in("limit", limit, 0, open_end=True)
     norm = global_norm(grads)
     return norm, limit / norm if math.isfinite(norm) and norm > limit else 1.0
 
@@ -354,7 +350,7 @@ def clip_by_value(grads: Params, limit: float) -> None:
     >>> grads["b"].tolist()
     [1.0, -0.5]
     """
-    limit = as_number("limit", limit, 0, open_end=True)
+    limit = as_number_in("limit", limit, 0, open_end=True)
     values = _as_params("grads", grads).flat
     np.clip(values, -limit, limit, out=values)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,8 +18,24 @@ Shape = tuple[int, ...]
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
+_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def at_most(nbytes: int) -> Iterator[None]:
+    """Within ``with``, parameters of more than so many bytes are a ValueError: for what a file says is to be built."""
+    token = _LIMIT.set(nbytes)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
 def _aligned_zeros(size: int, dtype: np.dtype) -> Array:
     """``size`` zeros that begin on a 64-byte boundary."""
+    limit = _LIMIT.get()
+    if limit is not None and size * dtype.itemsize > limit:
+        raise ValueError(f"parameters must fit into {limit} bytes, got {size * dtype.itemsize}")
     raw = np.zeros(size + ALIGNMENT // dtype.itemsize, dtype)
     skip = -raw.__array_interface__["data"][0] % ALIGNMENT // dtype.itemsize
     return raw[skip : skip + size]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._arrays import as_choice, as_size
-from .optim import as_number
+from .optim import as_number_in
 
 
 class Schedule:
@@ -29,12 +29,12 @@ class Schedule:
     """
 
     def __init__(self, lr: float, per: str):
-        self.lr = as_number("lr", lr, 0)
+        self.lr = as_number_in("lr", lr, 0)
         self.per: str = as_choice("per", per, ("step", "epoch"))
 
     def __call__(self, t: float) -> float:
         """The rate at ``t``, at least 0."""
-        return self._rate(as_number("t", t, 0))
+        return self._rate(as_number_in("t", t, 0))
 
     def _rate(self, t: float) -> float:
         raise NotImplementedError
@@ -53,7 +53,7 @@ class InverseTime(Schedule):
 
     def __init__(self, lr: float, decay: float, *, per: str = "epoch"):
         super().__init__(lr, per)
-        self.decay = as_number("decay", decay, 0)
+        self.decay = as_number_in("decay", decay, 0)
 
     def _rate(self, t: float) -> float:
         return self.lr / (1 + self.decay * t)
@@ -113,7 +113,7 @@ class Cosine(Schedule):
 
     def __init__(self, lr: float, length: int, final: float = 0.0, *, per: str = "step"):
         super().__init__(lr, per)
-        self.length, self.final = as_size("length", length), as_number("final", final, 0)
+        self.length, self.final = as_size("length", length), as_number_in("final", final, 0)
 
     def _rate(self, t: float) -> float:
         way = 0.5 * (1 + math.cos(math.pi * min(t / self.length, 1)))
@@ -153,7 +153,7 @@ class Warmup(Schedule):
         if isinstance(after, Schedule):
             super().__init__(after(0), after.per)
         else:
-            super().__init__(as_number("after", after, 0), "step")
+            super().__init__(as_number_in("after", after, 0), "step")
 
     def _rate(self, t: float) -> float:
         if t < self.length:
@@ -195,8 +195,8 @@ class ReduceOnPlateau(Schedule):
         self, lr: float, factor: float = 0.5, patience: int = 3, *, min_delta: float = 0.0, floor: float = 0.0
     ):
         super().__init__(lr, "epoch")
-        self.factor, self.patience = as_number("factor", factor, 0, 1, open_end=True), as_size("patience", patience)
-        self.min_delta, self.floor = as_number("min_delta", min_delta, 0), as_number("floor", floor, 0)
+        self.factor, self.patience = as_number_in("factor", factor, 0, 1, open_end=True), as_size("patience", patience)
+        self.min_delta, self.floor = as_number_in("min_delta", min_delta, 0), as_number_in("floor", floor, 0)
         self._now, self._best, self._waited = self.lr, math.inf, 0
 
     def _rate(self, t: float) -> float:
@@ -233,7 +233,7 @@ def rate(schedule: Schedule | Callable[[int], float], steps: int, epochs: int) -
 
 
 def _factor(value: float) -> float:
-    factor = as_number("factor", value, 0, open_end=True)
+    factor = as_number_in("factor", value, 0, open_end=True)
     if factor > 1:
         raise ValueError(f"factor must lie in (0, 1], got {value!r}")
     return factor

@@ -126,21 +126,11 @@ class Sequential(Composite):
                 raise ValueError(f"{name}[{k}] must be None ({layer!r} has no state), got {type(entry).__name__}")
         return list(state)
 
-    def _checked(self, x: Any, time_major: bool) -> Array:
-        """x as a time-major array."""
-        outer = ("T", "N") if time_major else ("N", "T")
-        if self.input_size is not None:
-            x = as_shape("x", x, self.dtype, (*outer, self.input_size))
-        elif np.ndim(x) != 2:
-            raise ValueError(f"x must have shape ({', '.join(outer)}), got {np.shape(x)}")
-        x = np.asarray(x)
-        return x if time_major else x.swapaxes(0, 1)
-
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, _Record]:
         states = self._entries("state", state)
-        y: Any = self._checked(x, call.time_major)
+        y: Any
+        y, valid = self._time_first(x, call)
         T, N = y.shape[:2]
-        valid = call.valid(N, T)
         ends = valid if call.lengths is not None and not self.pools else None
         if isinstance(self.layers[0], StatelessLayer):
             y = masked(y, valid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ import numpy as np
 
 from . import backend, ops, reference, reference_session
 from ._arrays import as_shape, as_size
-from .layer import Layer, StatelessLayer
+from .dropout import Dropout
+from .layer import Layer, StatefulLayer, StatelessLayer
 from .layers import Dense, Embedding, as_indices
+from .norms import BatchNorm, LayerNorm
 from .recurrent import RecurrentLayer
 from .sequential import Sequential
 
@@ -64,6 +67,59 @@ class _EmbeddingPart:
         np.take(self.W, x, axis=0, out=y, mode="clip")
 
 
+class _LayerNormPart:
+    """A copy of a `LayerNorm` for N rows at a time, writing into arrays that it is given."""
+
+    def __init__(self, layer: LayerNorm, N: int):
+        self.gain, self.b, self.eps = layer.params["gain"].copy(), layer.params["b"].copy(), layer.eps
+        self.room = self._room(N)
+
+    def _room(self, R: int) -> tuple[Array, Array]:
+        D, dtype = len(self.b), self.b.dtype
+        return np.empty((R, D), dtype), np.empty((R, 1), dtype)
+
+    def run(self, x: Array, y: Array) -> None:
+        """(R, D) -> y (R, D), in the order of `LayerNorm`."""
+        D = len(self.b)
+        square, column = self.room if len(x) == len(self.room[0]) else self._room(len(x))
+        np.add.reduce(x, axis=-1, keepdims=True, out=column)
+        column /= D
+        np.subtract(x, column, out=y)
+        np.multiply(y, y, out=square)
+        np.add.reduce(square, axis=-1, keepdims=True, out=column)
+        column /= D
+        column += self.eps
+        np.sqrt(column, out=column)
+        np.divide(1, column, out=column)
+        y *= column
+        y *= self.gain
+        y += self.b
+
+
+class _BatchNormPart:
+    """A copy of a `BatchNorm` and its running statistics, writing into arrays that it is given."""
+
+    def __init__(self, layer: BatchNorm):
+        self.mean, self.scale, self.b = layer.buffers["mean"].copy(), layer._scale(), layer.params["b"].copy()
+
+    def run(self, x: Array, y: Array) -> None:
+        """(R, D) -> y (R, D)."""
+        np.subtract(x, self.mean, out=y)
+        y *= self.scale
+        y += self.b
+
+
+class _LayerPart:
+    """A copy of any other layer without a state."""
+
+    def __init__(self, layer: StatelessLayer):
+        self.layer = copy.deepcopy(layer)
+
+    def run(self, x: Array, y: Array) -> None:
+        """(R, D) -> y (R, O)."""
+        y[...] = self.layer(x)
+
+
 def _backend() -> Any:
     """The current backend's module with `Stream` and `fits`."""
     module = backend.current()
@@ -71,10 +127,10 @@ def _backend() -> Any:
 
 
 def _leaves(layer: Layer) -> list[Any]:
-    """The layers of a stack, those of stacks within it included."""
-    if not isinstance(layer, Sequential):
-        return [layer]
-    return [leaf for inner in layer.layers for leaf in _leaves(inner)]
+    """The layers of a stack that do something to what they are given, those of stacks within it included."""
+    if isinstance(layer, Sequential):
+        return [leaf for inner in layer.layers for leaf in _leaves(inner)]
+    return [] if isinstance(layer, Dropout) else [layer]
 
 
 def _part(layer: Any, N: int, make_stream: Callable[..., Any]) -> Any:
@@ -83,9 +139,13 @@ def _part(layer: Any, N: int, make_stream: Callable[..., Any]) -> Any:
         return _DensePart(layer)
     if isinstance(layer, Embedding):
         return _EmbeddingPart(layer)
-    if not isinstance(layer, RecurrentLayer):
-        raise TypeError(f"model must hold recurrent layers, Dense and Embedding, got {layer!r}")
-    if layer.reverse:
+    if isinstance(layer, LayerNorm):
+        return _LayerNormPart(layer, N)
+    if isinstance(layer, BatchNorm):
+        return _BatchNormPart(layer)
+    if isinstance(layer, StatelessLayer) and not layer.pools:
+        return _LayerPart(layer)
+    if not isinstance(layer, RecurrentLayer) or layer.reverse:
         raise ValueError(f"model must scan forwards in time to be streamed, got {layer!r}")
     return make_stream(layer.cell, layer.params, layer._expected_noise(), N)
 
@@ -119,9 +179,10 @@ class Session:
 
     Parameters
     ----------
-    model : recurrent layer, or Sequential of recurrent layers, Dense and Embedding
-        None of them with ``reverse``. The session keeps copies of the weights: what changes in ``model.params``
-        afterwards does not reach it.
+    model : recurrent layer, or Sequential of recurrent layers and layers without a state
+        None of them needs whole sequences, as ``reverse``, `Bidirectional` and `Attention` do. Dropout does nothing,
+        BatchNorm takes its running statistics. The session keeps copies of the weights: what changes in
+        ``model.params`` afterwards does not reach it.
     batch : int
         N, the number of streams.
 
@@ -161,7 +222,9 @@ class Session:
     """
 
     def __init__(self, model: Any, batch: int = 1):
-        if not isinstance(model, (RecurrentLayer, Sequential)):
+        if isinstance(model, StatefulLayer) and not isinstance(model, (RecurrentLayer, Sequential)):
+            raise ValueError(f"model must scan forwards in time to be streamed, got {model!r}")
+        if not isinstance(model, StatefulLayer):
             raise TypeError(f"model must be a recurrent layer or a Sequential, got {model!r}")
         self.batch = N = as_size("batch", batch)
         module = _backend()

@@ -7,49 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_size
 from .data import Batch, TextBatches, as_batch
+from .data import streams as streams
 from .losses import Loss
 from .optim import Optimizer, clip_scale
 from .params import Params
 
 Array = np.ndarray
-
-
-def streams(codes: Any, N: int) -> tuple[Array, Array]:
-    """Cut a text into N streams of equal length, side by side.
-
-    Parameters
-    ----------
-    codes : array of int (M,)
-        M at least N + 1.
-    N : int
-
-    Returns
-    -------
-    x, y : arrays of int (N, L), L = (M - 1) // N
-        Row n holds characters n*L .. (n+1)*L - 1; y is the character that follows each one of x. At most N - 1
-        characters at the end of the text are left out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastrnn.training import streams
-    >>> x, y = streams(np.arange(8), 2)
-    >>> x.tolist(), y.tolist()
-    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
-    """
-    codes, N = np.asarray(codes), as_size("N", N)
-    if codes.ndim != 1:
-        raise ValueError(f"codes must have shape (M,), got {codes.shape}")
-    L = (len(codes) - 1) // N
-    if L < 1:
-        raise ValueError(f"codes must hold at least {N + 1} characters for {N} streams, got {len(codes)}")
-    return codes[: N * L].reshape(N, L), codes[1 : N * L + 1].reshape(N, L)
 
 
 def windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
@@ -72,11 +40,8 @@ def windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
     >>> [(x.tolist(), is_first) for x, y, is_first in windows(x, x + 1, 3)]
     [([[0, 1, 2]], True), ([[3, 4]], False)]
     """
-    T = as_size("T", T)
-    if x.shape != y.shape:
-        raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
-    for first in range(0, x.shape[1], T):
-        yield x[:, first : first + T], y[:, first : first + T], first == 0
+    for batch in TextBatches(x, y, T):
+        yield batch.x, batch.y, not batch.carry
 
 
 def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
@@ -87,10 +52,31 @@ def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, 
         yield from windows(x, y, T)
 
 
+class Gradient(NamedTuple):
+    """What `loss_and_gradient` finds.
+
+    Attributes
+    ----------
+    value : float
+        The loss.
+    weight : float
+        What it counts in a mean over batches.
+    grads : Params or None
+        Laid out like the model's parameters; None where the loss is not finite.
+    state
+        The model's final state; None for a model without one.
+    """
+
+    value: float
+    weight: float
+    grads: Params | None
+    state: Any
+
+
 def loss_and_gradient(
     model: Any, loss: Any, batch: Batch, state: Any = None, rng: np.random.Generator | None = None
-) -> tuple[float, Params | None, Any]:
-    """The loss of a batch, its gradient with respect to every parameter, and the final state.
+) -> Gradient:
+    """The loss of a batch and its gradient with respect to every parameter; the model is not changed.
 
     Parameters
     ----------
@@ -107,9 +93,7 @@ def loss_and_gradient(
 
     Returns
     -------
-    loss : float
-    grads : Params, or None where the loss is not finite
-    state : the final state; None for a model without one
+    Gradient
 
     Examples
     --------
@@ -120,17 +104,18 @@ def loss_and_gradient(
     >>> from fastrnn.training import loss_and_gradient
     >>> model, x = Dense(1, 1, seed=0), np.ones((4, 1), "float32")
     >>> model.params["W"][...], model.params["b"][...] = 2, 0
-    >>> value, grads, state = loss_and_gradient(model, MeanSquaredError(), Batch(x, 0 * x))
-    >>> value, grads["b"].tolist()
-    (4.0, [4.0])
+    >>> found = loss_and_gradient(model, MeanSquaredError(), Batch(x, 0 * x))
+    >>> found.value, found.grads["b"].tolist(), found.weight
+    (4.0, [4.0], 4.0)
     """
     result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng)
     outputs, tape = result[0], result[-1]
     value, gradient = loss(outputs, batch.y, **_valid(outputs, batch))
     final = result[1] if len(result) == 3 else None
+    weight = weight_of(loss, outputs, batch)
     if not math.isfinite(value):
-        return value, None, final
-    return value, model.backward(tape, gradient, input_gradient=False)[-1], final
+        return Gradient(value, weight, None, final)
+    return Gradient(value, weight, model.backward(tape, gradient, input_gradient=False)[-1], final)
 
 
 def _initial(state: Any) -> tuple[Any, ...]:
@@ -202,7 +187,7 @@ def train_step(
     >>> losses[-1] < 0.1 < losses[0]
     True
     """
-    value, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
+    value, _, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
     if grads is None:
         raise FloatingPointError(f"the loss is {value}: lower the learning rate or clip the gradient")
     scale = 1.0 if clip_norm is None else clip_scale(grads, clip_norm)[1]
@@ -212,7 +197,7 @@ def train_step(
 
 def mean_loss(model: Any, loss: Any, x: Array, y: Array, T: int) -> float:
     """Mean loss over streams (N, L), the state carried from each window of T steps to the next."""
-    return evaluate(model, {"loss": loss}, TextBatches(x, y, as_size("T", T)))["loss"]
+    return evaluate(model, {"loss": loss}, TextBatches(x, y, T))["loss"]
 
 
 def evaluate(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from cases import Array, Problem, as_parts, as_state, outputs
 
+from fastrnn.layer import StatefulLayer
 from fastrnn.ops import rnn_forward
 
 # five points, of fourth order: at this step, truncation and rounding are both near 1e-12
@@ -35,6 +36,25 @@ def gradient(f: Callable[[], float], at: Array) -> Array:
     return found
 
 
+def slope_error(f: Callable[[], float], got: Array, at: Array, rng: np.random.Generator) -> float:
+    """How far ``got``, a gradient of f at ``at``, is from the difference quotients along three random directions.
+
+    Relative to the gradient's root mean square. Of large arrays, where every entry by itself would take too long.
+    """
+    start, worst = at.copy(), 0.0
+    for _ in range(3):
+        direction = rng.normal(size=at.shape)
+        direction /= np.linalg.norm(direction)
+
+        def moved(step: float, direction=direction) -> float:
+            at[...] = start + step * direction
+            return f()
+
+        worst = max(worst, abs(derivative(moved) - float(np.sum(got * direction))))
+    at[...] = start
+    return worst / (float(np.sqrt(np.mean(got * got))) or 1.0)
+
+
 def loss(problem: Problem) -> float:
     """The loss whose gradients `rnn_backward` is given: linear in y and in the final states."""
     p = problem
@@ -57,23 +77,49 @@ def gradient_errors(problem: Problem) -> dict[str, float]:
     }
 
 
-def layer_gradient_errors(layer: Any, x: Array, state: Any = None, lengths: Array | None = None) -> dict[str, float]:
-    """Like `gradient_errors` for a layer with a state: its parameters and x (where x is floating)."""
+def layer_gradient_errors(
+    layer: Any,
+    x: Array,
+    state: Any = None,
+    lengths: Array | None = None,
+    *,
+    mask: Array | None = None,
+    seed: int | None = None,
+    entries: int = 1_000_000,
+) -> dict[str, float]:
+    """Like `gradient_errors` for any layer: its parameters, x (where x is floating) and the state (where it is given).
+
+    Arrays of more than ``entries`` are checked along random directions instead of entry by entry. With a ``seed`` the
+    loss is that of training passes, each with a generator of that seed; without, of inference.
+    """
+    options = {"lengths": lengths, "mask": mask}
+    if isinstance(layer, StatefulLayer):
+        options["state"] = state
+
+    def results() -> list[Array]:
+        if seed is None:
+            return leaves([layer(x, **options)])
+        return leaves(layer.forward(x, **options, rng=np.random.default_rng(seed))[:-1])
+
+    *trained, tape = layer.forward(x, **options, rng=None if seed is None else np.random.default_rng(seed))
     rng = np.random.default_rng(11)
-    y, final, tape = layer.forward(x, state, lengths)
-    dy, dfinal = rng.normal(size=y.shape), map_state(lambda part: rng.normal(size=part.shape), final)
+    gradients = map_state(lambda part: rng.normal(size=part.shape), trained)
 
     def total() -> float:
-        y, final = layer(x, state, lengths)
-        return float(
-            np.sum(dy * y) + sum(np.sum(d * part) for d, part in zip(leaves(dfinal), leaves(final), strict=True))
-        )
+        return float(sum(np.sum(d * part) for d, part in zip(leaves(gradients), results(), strict=True)))
 
-    dx, _, grads = layer.backward(tape, dy, dfinal)
+    dx, *dstate, grads = layer.backward(tape, *gradients)
     pairs = {name: (grads[name], layer.params[name]) for name in layer.params}
     if x.dtype.kind == "f":
         pairs["x"] = (dx, x)
-    return {name: relative_error(got, gradient(total, array)) for name, (got, array) in pairs.items()}
+    if state is not None:
+        pairs |= {f"state {k}": pair for k, pair in enumerate(zip(leaves(dstate), leaves(state), strict=True))}
+    return {
+        name: relative_error(got, gradient(total, array))
+        if array.size <= entries
+        else slope_error(total, got, array, rng)
+        for name, (got, array) in pairs.items()
+    }
 
 
 def map_state(function: Callable[[Array], Array], state: Any) -> Any:

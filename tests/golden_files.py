@@ -13,6 +13,7 @@ y                    (N, T, output_size)
 dy, dfinal.K         gradients sent back: the loss is sum(dy * y) + sum(dfinal.K * final.K)
 dx, dstate.K,        what comes of them; absent where the framework only runs forward
 grad.NAME
+cudnn.K, plain.K     in ``keras/cudnn``: one layer's weights as Keras lists them, in CuDNN's format and without
 ==================== ===============================================================================================
 """
 
@@ -33,6 +34,7 @@ FOLDER = Path(__file__).parent / "goldens"
 def write(framework: str, name: str, layer: list[Any], arrays: dict[str, Any], source: str) -> None:
     """Store one case; what is None is left out."""
     kept = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+    (FOLDER / framework / name).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(FOLDER / framework / f"{name}.npz", source=source, layer=json.dumps(layer), **kept)
 
 

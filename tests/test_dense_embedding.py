@@ -8,7 +8,7 @@ from cases import TOLERANCES
 from differences import gradient, relative_error
 from stacks import with_random_parameters
 
-from fastrnn import Dense, Embedding
+from fastrnn import Dense, Embedding, Sequential
 
 ACTIVATIONS = {
     None: lambda a: a,
@@ -123,3 +123,78 @@ def test_dense_writes_to_nothing_of_the_callers(activation):
     first = first.copy()
     assert np.array_equal(layer.backward(tape, dy)[0], first)
     assert not np.may_share_memory(y, x)
+
+
+LENGTHS, MASK = np.array([4, 0, 2]), np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0]], bool)
+WITHIN = np.arange(4) < LENGTHS[:, None]
+
+
+def ragged_pair(kind):
+    """A layer, x (3, 4, ...) with nonsense where nothing counts, the call's options, what counts."""
+    options, counts = ({"lengths": LENGTHS}, WITHIN) if kind == "lengths" else ({"mask": MASK}, MASK)
+    dense = with_random_parameters(Dense(5, 3, "tanh", dtype="float64"))
+    x = np.random.default_rng(1).normal(size=(3, 4, 5))
+    x[~counts] = np.nan
+    return dense, x, options, counts
+
+
+@pytest.mark.parametrize("kind", ["lengths", "mask"])
+def test_ragged_batches_alone_are_those_of_a_stack(kind):
+    layer, x, options, counts = ragged_pair(kind)
+    y, tape = layer.forward(x, **options)
+    stack = Sequential([with_random_parameters(Dense(5, 3, "tanh", dtype="float64"))])
+    y2, _, stack_tape = stack.forward(x, **options)
+    dy = np.random.default_rng(2).normal(size=y.shape)
+    if kind == "lengths":
+        dy[~counts] = np.inf
+        assert not y[~counts].any()
+    dx, grads = layer.backward(tape, dy)
+    dx2, _, grads2 = stack.backward(stack_tape, dy)
+    for a, b in [(y, y2), (dx, dx2), (grads.flat, grads2.flat), (layer(x, **options), y)]:
+        assert np.allclose(a, b, rtol=0, atol=1e-14) and np.isfinite(a).all()
+    assert not dx[~counts].any() and dx[counts].all()
+    assert np.array_equal(y[counts], layer(np.where(counts[..., None], x, 0))[counts])
+
+
+@pytest.mark.parametrize("kind", ["lengths", "mask"])
+def test_other_layouts_of_ragged_batches(kind):
+    layer, x, options, _ = ragged_pair(kind)
+    y = layer(x, **options)
+    turned = {key: value.T if key == "mask" else value for key, value in options.items()}
+    assert np.allclose(layer(x.swapaxes(0, 1), **turned, time_major=True).swapaxes(0, 1), y, rtol=0, atol=1e-14)
+    for n in range(3):
+        alone = {key: value[n] if key == "mask" else value[n : n + 1] for key, value in options.items()}
+        assert np.allclose(layer(x[n], **alone), y[n], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["lengths", "mask"])
+def test_ragged_symbols(kind):
+    layer = Embedding(6, 3, dtype="float64", seed=0)
+    options, counts = ({"lengths": LENGTHS}, WITHIN) if kind == "lengths" else ({"mask": MASK}, MASK)
+    x = np.where(counts, np.random.default_rng(1).integers(1, 6, (3, 4)), -99)
+    y, tape = layer.forward(x, **options)
+    assert np.array_equal(y[counts], layer.params["W"][x[counts]])
+    assert kind == "mask" or not y[~counts].any()
+    assert np.array_equal(layer(x[0], **{k: v[0] if k == "mask" else v[:1] for k, v in options.items()}), y[0])
+    beyond = np.nan if kind == "lengths" else 0
+    grads = layer.backward(tape, np.where(counts[..., None], np.ones((3, 4, 3)), beyond))[1]
+    assert np.array_equal(grads["W"], np.bincount(x[counts], minlength=6)[:, None] * np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "error", "match"),
+    [
+        ({"lengths": [1, 2, 3], "mask": MASK}, (3, 4, 5), ValueError, "^lengths and mask must not both be given"),
+        ({"lengths": [1, 2]}, (3, 4, 5), ValueError, r"^lengths must have shape \(3,\), got \(2,\)"),
+        ({"mask": MASK.T}, (3, 4, 5), ValueError, r"^mask must have shape \(3, 4\), got \(4, 3\)"),
+        ({"mask": MASK.astype("int8")}, (3, 4, 5), TypeError, r"^mask must hold True and False \(bool\), got int8"),
+        ({"lengths": [1]}, (2, 3, 4, 5), ValueError, r"^x must have shape \(N, T, D\) with lengths or a mask, got"),
+        ({"lengths": [1]}, (5,), ValueError, r"^x must have shape \(N, T, D\) with lengths or a mask, got \(5,\)"),
+        ({"lengths": [1, 2]}, (4, 5), ValueError, r"^lengths must have shape \(1,\), got \(2,\)"),
+        ({"nonsense": 1}, (3, 4, 5), TypeError, "nonsense"),
+    ],
+)
+def test_wrong_ragged_batches(options, shape, error, match):
+    for call in (Dense(5, 3).__call__, Dense(5, 3).forward):
+        with pytest.raises(error, match=match):
+            call(np.ones(shape, "float32"), **options)

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from golden_files import numbered, write
+from tensorflow.python.keras.saving import hdf5_format
 
 N, T, D, H = 4, 6, 3, 4
 # holes in the middle, at the end, at the beginning; a row without a valid step
@@ -154,12 +155,26 @@ def record_merge(name: str, rng: np.random.Generator) -> None:
     store(f"bidirectional_{name}", ["Bidirectional", [kind, D, H, {}], merge], arrays)
 
 
+def record_cudnn(kind: str, rng: np.random.Generator) -> None:
+    """Weights in the format of the former CuDNNLSTM and CuDNNGRU, which TensorFlow's own code makes of plain ones."""
+    layer = CLASSES[kind](H, return_sequences=True, dtype="float64")
+    layer.build((N, T, D))
+    fill(layer, rng)
+    plain, x = layer.get_weights(), rng.normal(size=(N, T, D))
+    target = type(f"CuDNN{kind}", (), {})()
+    arrays = {"x": x, "y": layer(x).numpy()} | numbered("plain", plain)
+    arrays |= numbered("cudnn", hdf5_format._convert_rnn_weights(target, plain))
+    store(f"cudnn/{kind.lower()}", [], arrays)
+
+
 def main() -> None:
     assert_multiplies_doubles(np.random.default_rng(0))
     for k, name in enumerate(SCANS):
         record_scan(name, np.random.default_rng(100 + k))
     for k, name in enumerate(MERGES):
         record_merge(name, np.random.default_rng(200 + k))
+    for k, kind in enumerate(("LSTM", "GRU")):
+        record_cudnn(kind, np.random.default_rng(300 + k))
 
 
 if __name__ == "__main__":

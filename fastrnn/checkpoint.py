@@ -1,0 +1,77 @@
+"""`Checkpoint`: the whole state of a run in a file, again and again, and how a run goes on from there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import files
+from ._arrays import as_size
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .fitting import Run
+
+
+class Checkpoint(Callback):
+    """Write model and training to a file, from which ``fit(..., resume=path)`` goes on with the same bits.
+
+    The file has the model (`fastrnn.load` reads it), the optimiser's and the schedule's state, the place in the order
+    of the data, the generator, the best weights, early stopping's memory and the history. It is written atomically:
+    whatever stops the program, the last whole one stays. On Ctrl-C one more is written.
+
+    Parameters
+    ----------
+    path : str or path
+    steps, epochs : int, optional
+        Write after every so many updates, after every so many epochs, or both; after every epoch by default.
+    extras : what JSON can hold, optional
+        As for `fastrnn.save`.
+
+    Examples
+    --------
+    >>> from fastrnn import Checkpoint
+    >>> checkpoint = Checkpoint("model.safetensors", steps=1000)
+    """
+
+    is_last = True
+
+    def __init__(self, path: Any, *, steps: int | None = None, epochs: int | None = None, extras: Any = None):
+        self.path, self.extras = os.fspath(path), extras
+        self.steps = None if steps is None else as_size("steps", steps)
+        if epochs is None and steps is None:
+            epochs = 1
+        self.epochs = None if epochs is None else as_size("epochs", epochs)
+
+    def after_step(self, run: Run) -> None:
+        if self.steps is not None and run.step % self.steps == 0:
+            self.write(run)
+
+    def after_epoch(self, run: Run) -> None:
+        if self.epochs is not None and run.epoch % self.epochs == 0:
+            self.write(run)
+
+    def interrupted(self, run: Run) -> None:
+        self.write(run)
+
+    def write(self, run: Run) -> None:
+        """Write the run as it is now."""
+        files.write(self.path, run.model, self.extras, run.get_state())
+
+
+def resume(path: Any, run: Run) -> None:
+    """Bring a run to where the one stood that wrote a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        The file is broken, no checkpoint, or that of another kind of run; nothing of the model is changed then.
+    """
+    saved = files.read(path)
+    if saved.training is None:
+        raise ValueError(f"{saved.path!r} must be a checkpoint, got a model without a training")
+    saved.check(run.model)
+    try:
+        run.set_state(files.restored(saved.training, saved.tensors), saved.apply)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{saved.path!r} must hold a training's state, got a broken one: {error!r}") from error

@@ -1,0 +1,489 @@
+"""`fit`: the loop of a training, and `Run`, a training under way."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint
+from ._arrays import as_size
+from .callbacks import Callback, TrainingWarning
+from .data import Batch, as_batch, batches
+from .history import History
+from .init import as_generator
+from .interrupts import Interrupts
+from .optim import Optimizer, as_number_in, clip_by_value, clip_scale, global_norm
+from .params import Params
+from .progress import Progress
+from .schedules import ReduceOnPlateau, Schedule, rate
+from .training import evaluate, loss_and_gradient
+
+Array = np.ndarray
+
+
+class Best:
+    """The model as it was when what is monitored was best; at first, as it was before training."""
+
+    def __init__(self, model: Any):
+        self.take(model, math.inf, None)
+
+    def take(self, model: Any, value: float, epoch: int | None) -> None:
+        """Keep a copy of the model's parameters and buffers."""
+        self.params = model.params.flat.copy()
+        self.buffers = {name: array.copy() for name, array in getattr(model, "buffers", {}).items()}
+        self.value, self.epoch = value, epoch
+
+    def restore(self, model: Any) -> None:
+        """Give the model what was kept."""
+        model.params.flat[...] = self.params
+        for name, array in self.buffers.items():
+            model.buffers[name][...] = array
+
+
+class Run:
+    """A training under way, which is what callbacks are given.
+
+    Attributes
+    ----------
+    model, loss, optimizer, schedule, history
+    epoch, step : int
+        Epochs that were finished, updates that were made.
+    epochs : int
+        Where the run is to end.
+    batch : Batch
+        Of the update under way, or of the last one.
+    grads : Params or None
+        Its gradient, between the backward pass and the update.
+    value : float
+        Its loss.
+    monitor : str
+        Name of the measure that decides which weights are best.
+    monitored : float
+        Its value after the last epoch, negative where larger is better.
+    is_resumed : bool
+    stopped : str
+        Why the run is to end; empty while it goes on.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        optimizer: Optimizer,
+        train: Any,
+        validation: Any,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        clip_value: float | None,
+        schedule: Schedule | Callable[[int], float] | None,
+        callbacks: Sequence[Callback],
+        metrics: Mapping[str, Any],
+        monitor: str | None,
+        maximize: bool,
+        rng: np.random.Generator,
+    ):
+        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
+        self.train, self.validation, self.measures = train, validation, {"loss": loss, **metrics}
+        self.epochs, self.clip_norm, self.clip_value = epochs, clip_norm, clip_value
+        self.callbacks = tuple(sorted(callbacks, key=lambda callback: callback.is_last))
+        self.monitor, self._maximize = _monitor(monitor, self.measures, validation is not None), maximize
+        self.rng, self.history, self.best = rng, History(), Best(model)
+        self.epoch = self.step = 0
+        self.batch: Batch | None = None
+        self.grads: Params | None = None
+        self.value = self.monitored = math.nan
+        self.is_resumed, self.stopped = False, ""
+        self.carried: Any = None
+        self._epoch_seed: int | None = None
+        self._is_whole = True  # no update or end of an epoch is half done
+        self._clear()
+
+    def _clear(self) -> None:
+        """Begin to count an epoch."""
+        self.done, self._sums = 0, {"loss": 0.0, "weight": 0.0, "grad_norm": 0.0}
+
+    def stop(self, reason: str) -> None:
+        """End the run after the update or epoch under way."""
+        self.stopped = self.stopped or reason
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        self.best.restore(self.model)
+
+    def go(self, progress: bool) -> None:
+        """Train to the end."""
+        self._tell("begin")
+        total = len(self.train) * self.epochs if hasattr(self.train, "__len__") else None
+        bar = Progress(progress, total, self.step)
+        with Interrupts() as interrupts:
+            try:
+                while self.epoch < self.epochs and not self.stopped:
+                    self._run_epoch(bar, interrupts)
+            except KeyboardInterrupt:
+                if self._is_whole:
+                    self._tell("interrupted")
+                raise
+            finally:
+                bar.close()
+        self.history.stopped = self.stopped or "all epochs were made"
+        self._tell("end")
+
+    def _tell(self, moment: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, moment)(self)
+
+    def _run_epoch(self, bar: Progress, interrupts: Interrupts) -> None:
+        began = time.perf_counter()
+        if self._epoch_seed is None:
+            self._epoch_seed = int(self.rng.integers(2**63))
+        for batch in islice(_open(self.train, self._epoch_seed), self.done, None):
+            self._is_whole = False
+            if not self._update(as_batch(batch)):
+                return
+            bar.update(f"{self.epoch + 1}/{self.epochs}", self._mean("loss"), _steps(self.batch))
+            self._tell("after_step")
+            self._is_whole = True
+            interrupts.check()
+            if self.stopped:
+                break
+        if not self.done:
+            raise ValueError(f"train must give at least one batch in every epoch, gave none in epoch {self.epoch}")
+        self._end_epoch(bar, began)
+
+    def _mean(self, name: str) -> float:
+        """Mean over the epoch so far."""
+        count = self._sums["weight"] if name == "loss" else self.done
+        return self._sums[name] / count if count else math.nan
+
+    def _update(self, batch: Batch) -> bool:
+        """Make one update; False where the loss or its gradient was not finite, and none was made."""
+        self.batch = batch
+        if self.schedule is not None:
+            self.optimizer.lr = rate(self.schedule, self.step, self.epoch)
+        # what overflows shows up as a loss or norm that is not finite, and is told of with its step and parameter
+        with np.errstate(over="ignore", invalid="ignore"):
+            state = self.carried if batch.carry else None
+            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng)
+        self.value, self.grads = found.value, found.grads
+        if found.grads is None:
+            return self._diverged(f"the loss is {found.value}")
+        self._tell("after_backward")
+        norm, scale = self._clip(found.grads)
+        if not math.isfinite(norm):
+            return self._diverged(f"the gradient's norm is {norm}")
+        self.optimizer.update(self.model.params, found.grads, scale=scale)
+        self.grads, self.carried = None, found.state
+        self.step += 1
+        self.done += 1
+        self._sums["loss"] += found.value * found.weight
+        self._sums["weight"] += found.weight
+        self._sums["grad_norm"] += norm
+        return True
+
+    def _clip(self, grads: Params) -> tuple[float, float]:
+        """The norm before clipping, and the factor that is left to the optimiser."""
+        norm = global_norm(grads)
+        if not math.isfinite(norm):
+            return norm, 1.0
+        if self.clip_value is not None:
+            clip_by_value(grads, self.clip_value)
+        if self.clip_norm is None:
+            return norm, 1.0
+        if self.clip_value is not None:
+            return norm, clip_scale(grads, self.clip_norm)[1]
+        return norm, min(1.0, self.clip_norm / norm) if norm else 1.0
+
+    def _diverged(self, what: str) -> bool:
+        """Stop, warn, and go back to the best weights."""
+        kept = "before training" if self.best.epoch is None else f"after epoch {self.best.epoch}"
+        where = _blame(self.model.params, self.grads)
+        warnings.warn(
+            f"training diverged at step {self.step}: {what}; {where}. The model has its best weights, those {kept}. "
+            "Lower the learning rate, or clip the gradient",
+            TrainingWarning,
+            stacklevel=6,
+        )
+        self.stop(f"diverged at step {self.step}: {what}")
+        self.grads = None
+        self.restore_best()
+        return False
+
+    def _end_epoch(self, bar: Progress, began: float) -> None:
+        values = {"loss": self._mean("loss"), "grad_norm": self._mean("grad_norm"), "lr": self.optimizer.lr}
+        if self.validation is not None:
+            measured = evaluate(self.model, self.measures, _open(self.validation, self._epoch_seed))
+            values |= {f"val_{name}": value for name, value in measured.items()}
+        bar.validated(values)
+        self._is_whole = False
+        self.history.append(values | {"seconds": time.perf_counter() - began})
+        self.monitored = -values[self.monitor] if self._maximize else values[self.monitor]
+        if self.monitored < self.best.value:
+            self.best.take(self.model, self.monitored, self.epoch)
+            self.history.best_epoch = self.epoch
+        if isinstance(self.schedule, ReduceOnPlateau):
+            self.schedule.observe(self.monitored)
+        self.epoch += 1
+        self._epoch_seed = None
+        self._clear()
+        self._tell("after_epoch")
+        self._is_whole = True
+
+    def get_state(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the model and the arguments of `fit`: numbers, strings, arrays."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "done": self.done,
+            "epoch_seed": self._epoch_seed,
+            "sums": dict(self._sums),
+            "carried": self.carried,
+            "rng": self.rng.bit_generator.state,
+            "history": {"values": dict(self.history), "best_epoch": self.history.best_epoch},
+            "best": vars(self.best),
+            "optimizer": _described(self.optimizer),
+            "schedule": _described(self.schedule),
+            "callbacks": [_described(callback) for callback in self._remembering()],
+        }
+
+    def _remembering(self) -> list[Callback]:
+        """The callbacks that have a state."""
+        return [callback for callback in self.callbacks if callback.get_state()]
+
+    def set_state(self, state: dict[str, Any], apply: Callable[[Any], None]) -> None:
+        """Go on from the state that `get_state` gave, ``apply`` giving the model its weights.
+
+        A ValueError where it is the state of another kind of run; then the model is as it was.
+        """
+        _check_kind("optimizer", state["optimizer"], self.optimizer)
+        _check_kind("schedule", state["schedule"], self.schedule)
+        callbacks, kept_callbacks = self._remembering(), state["callbacks"]
+        names, kept_names = [type(c).__name__ for c in callbacks], [kept["class"] for kept in kept_callbacks]
+        if names != kept_names:
+            raise ValueError(f"callbacks must be those of the run that is resumed, {kept_names}, got {names}")
+        kept_rng = state["rng"]["bit_generator"]
+        if kept_rng != type(self.rng.bit_generator).__name__:
+            raise ValueError(f"seed must be a generator of {kept_rng}, as in the run that is resumed")
+        flat, moments = self.model.params.flat, state["optimizer"]["state"]
+        for array in (state["best"]["params"], *(m for m in moments.values() if isinstance(m, np.ndarray))):
+            if array.shape != flat.shape or array.dtype != flat.dtype:
+                raise ValueError("the state that is resumed must have as many numbers as the model")
+        history = History({name: list(values) for name, values in state["history"]["values"].items()})
+        history.best_epoch = state["history"]["best_epoch"]
+        place = {name: state[name] for name in ("epoch", "step", "done", "carried")}
+        epoch_seed, sums, best = state["epoch_seed"], dict(state["sums"]), dict(state["best"])
+        apply(self.model)
+        self.optimizer.set_state(moments)
+        for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
+            if isinstance(owner, (ReduceOnPlateau, Callback)):
+                owner.set_state(kept["state"])
+        vars(self).update(place, _epoch_seed=epoch_seed, _sums=sums, history=history, is_resumed=True)
+        vars(self.best).update(best)
+        self.rng.bit_generator.state = state["rng"]
+
+
+def _monitor(monitor: str | None, measures: Mapping[str, Any], validated: bool) -> str:
+    names = ("loss", *(f"val_{name}" for name in measures if validated))
+    if monitor is None:
+        return "val_loss" if validated else "loss"
+    if monitor not in names:
+        raise ValueError(f"monitor must be one of {', '.join(names)}, got {monitor!r}")
+    return monitor
+
+
+def _steps(batch: Batch | None) -> int:
+    """Valid steps of a batch."""
+    if batch is None:
+        return 0
+    if batch.lengths is not None:
+        return int(np.sum(batch.lengths))
+    return math.prod(np.shape(batch.x)[:2])
+
+
+def _blame(params: Params, grads: Params | None) -> str:
+    """Which parameter is most likely to be the one that went wrong."""
+    for name, value in params.items():
+        if not np.isfinite(value).all():
+            return f"parameter {name!r} holds numbers that are not finite"
+    for name, grad in ({} if grads is None else grads).items():
+        if not np.isfinite(grad).all():
+            return f"the gradient of parameter {name!r} is not finite"
+    largest = {name: float(np.abs(value).max(initial=0)) for name, value in params.items()}
+    name = max(largest, key=lambda key: largest[key])
+    return f"the largest weight, {largest[name]:.3g}, is in parameter {name!r}"
+
+
+def _described(owner: Any) -> Any:
+    """The class of an optimiser, schedule or callback, its options and its state."""
+    if owner is None:
+        return None
+    options = {key: value for key, value in vars(owner).items() if not key.startswith("_") and _is_plain(value)}
+    state = owner.get_state() if hasattr(owner, "get_state") else {}
+    return {"class": type(owner).__name__, "options": options, "state": state}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _check_kind(name: str, kept: Any, owner: Any) -> None:
+    """Raise unless ``owner`` is of the class and has the options that were kept."""
+    if kept is None and owner is None:
+        return
+    wanted = "None" if kept is None else kept["class"]
+    if kept is None or owner is None or wanted != type(owner).__name__:
+        got = "None" if owner is None else type(owner).__name__
+        raise ValueError(f"{name} must be that of the run that is resumed, {wanted}, got {got}")
+    found = _described(owner)["options"]
+    for option, value in kept["options"].items():
+        if found.get(option) != value:
+            raise ValueError(f"{name} must have {option}={value!r}, as in the run that is resumed")
+
+
+def _as_source(name: str, data: Any, size: int, shuffle: bool) -> Any:
+    """What gives the batches of an epoch, again and again."""
+    if isinstance(data, tuple):
+        if not 2 <= len(data) <= 3:
+            raise ValueError(f"{name} must be (x, y) or (x, y, lengths), or give batches, got {len(data)} values")
+        return batches(*data, size=size, shuffle=shuffle)
+    if callable(data):
+        return data
+    if not isinstance(data, Iterable):
+        raise TypeError(f"{name} must be a tuple (x, y), or give batches, got {type(data).__name__}")
+    if isinstance(data, Iterator):
+        raise TypeError(f"{name} must give batches in every epoch: pass a list or a function, not a generator")
+    return data
+
+
+def _open(source: Any, seed: int | None) -> Iterator[Any]:
+    """The batches of one epoch."""
+    return iter(source(np.random.default_rng(seed)) if callable(source) else source)
+
+
+def fit(
+    model: Any,
+    loss: Any,
+    optimizer: Optimizer,
+    train: Any,
+    validation: Any = None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 32,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    schedule: Schedule | Callable[[int], float] | None = None,
+    callbacks: Sequence[Callback] = (),
+    metrics: Mapping[str, Any] | None = None,
+    monitor: str | None = None,
+    maximize: bool = False,
+    progress: bool = True,
+    seed: Any = None,
+    resume: Any = None,
+) -> History:
+    """Train a model.
+
+    Parameters
+    ----------
+    model : layer
+        `Sequential` or any other; its parameters change in place.
+    loss : Loss
+        As in `fastrnn.losses`.
+    optimizer : Optimizer
+    train, validation : tuple (x, y) or (x, y, lengths); or batches
+        Tuples are cut into batches of ``batch_size``, the training data in a new order every epoch; x and y as in
+        `fastrnn.data.batches`, which can also put like lengths together. Batches: an object that gives tuples
+        (x, y, lengths, mask, carry), y and lengths onwards as in `fastrnn.data.Batch`, whenever it is iterated over;
+        or a function that does, given the epoch's own `numpy.random.Generator`.
+    epochs : int
+        Passes over the training data, those of a resumed run included.
+    batch_size : int
+    clip_norm, clip_value : float, optional
+        Limits of the gradient's global norm and of each of its elements, which goes first.
+    schedule : Schedule, or function of the number of updates, optional
+        Gives the learning rate before every update; see `fastrnn.schedules`.
+    callbacks : sequence of Callback
+        `EarlyStopping`, `Checkpoint`, `GradientMonitor`, ...
+    metrics : mapping, optional
+        Name -> what to measure on the validation data besides the loss, such as `fastrnn.losses.Accuracy`.
+    monitor : str, optional
+        The measure that says which weights are best: "val_loss" (with validation) or "loss" by default.
+    maximize : bool
+        Whether more of it is better.
+    progress : bool
+        Show a bar on stderr.
+    seed : int, numpy.random.Generator or None
+        Of everything random: the order of batches, dropout.
+    resume : path, optional
+        A file of `Checkpoint`: go on from there. With the arguments of the run that wrote it, the result has the same
+        bits as that of a run without a break. The model must be one of the same architecture.
+
+    Returns
+    -------
+    History
+        Measures of every epoch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments that do not go together; before any training, but for what only a batch can show.
+    KeyboardInterrupt
+        Ctrl-C, after the update under way and after the callbacks were told: model and optimiser are usable.
+
+    Warns
+    -----
+    TrainingWarning
+        The loss or its gradient is not finite: the run stops, and the model gets its best weights back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastrnn
+    >>> from fastrnn import LSTM, Dense, LastStep, Sequential
+    >>> from fastrnn.losses import MeanSquaredError
+    >>> from fastrnn.optim import Adam
+    >>> x = np.random.default_rng(0).standard_normal((256, 6, 1), dtype="float32")
+    >>> y = x.sum(axis=1)  # (256, 1): to add up six numbers
+    >>> model = Sequential([LSTM(1, 16, seed=0), LastStep(16), Dense(16, 1, seed=1)])
+    >>> history = fastrnn.fit(
+    ...     model, MeanSquaredError(), Adam(0.01), (x[:192], y[:192]), (x[192:], y[192:]),
+    ...     epochs=40, clip_norm=1.0, callbacks=[fastrnn.EarlyStopping(patience=10)], progress=False, seed=0,
+    ... )
+    >>> history["val_loss"][-1] < 0.2 < 2 < history["val_loss"][0]
+    True
+    """
+    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if limit is not None:
+            as_number_in(name, limit, 0, open_end=True)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of fastrnn.optim, got {optimizer!r}")
+    for k, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{k}] must be a Callback, got {callback!r}")
+    if metrics and validation is None:
+        raise ValueError(f"metrics must go with validation data, got {', '.join(metrics)} and none")
+    run = Run(
+        model,
+        loss,
+        optimizer,
+        _as_source("train", train, batch_size, True),
+        None if validation is None else _as_source("validation", validation, batch_size, False),
+        epochs=as_size("epochs", epochs),
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        schedule=schedule,
+        callbacks=callbacks,
+        metrics=metrics or {},
+        monitor=monitor,
+        maximize=maximize,
+        rng=as_generator(seed),
+    )
+    if resume is not None:
+        checkpoint.resume(resume, run)
+    run.go(progress)
+    return run.history

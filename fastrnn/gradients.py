@@ -1,0 +1,213 @@
+"""`check_gradients`: a layer's backward pass against difference quotients of its forward pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import as_size
+from .layer import Layer
+from .optim import as_number_in
+
+Array = np.ndarray
+
+# five points, of fourth order: at this step, truncation and rounding are both near 1e-12 in float64
+_STEP = 1e-3
+_STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The worst entry of one gradient.
+
+    Attributes
+    ----------
+    error : float
+        |backward - difference quotient|, over the largest of the gradient's difference quotients that were looked at.
+    index : tuple of int
+        Where in the array.
+    backward, difference : float
+        The two values.
+    checked : int
+        Entries that were looked at.
+    """
+
+    error: float
+    index: tuple[int, ...]
+    backward: float
+    difference: float
+    checked: int
+
+
+def check_gradients(
+    layer: Layer,
+    x: Any,
+    *,
+    state: Any = None,
+    lengths: Any = None,
+    mask: Any = None,
+    entries: int | None = 50,
+    tolerance: float | None = 1e-6,
+    seed: int = 0,
+) -> dict[str, Entry]:
+    """Compare the gradients of a layer with central differences.
+
+    The loss is a random linear function of y and of the final state. Functions with a kink (relu) differ where a
+    difference reaches across it.
+
+    Parameters
+    ----------
+    layer : layer
+        Of dtype float64; it is not changed.
+    x : array
+        As for ``layer.forward``, as are state, lengths and mask. Where x holds integers it has no gradient.
+    entries : int, optional
+        Entries of every array that are looked at, drawn at random; all when None. Each takes four forward passes.
+    tolerance : float, optional
+        Error above which to raise; None only reports.
+    seed : int
+        Of the loss, of the entries, and of dropout, which is the same in every pass.
+
+    Returns
+    -------
+    dict
+        ``"x"``, ``"state"`` (its parts ``"state.0"``, ...) and the name of every parameter -> its worst `Entry`.
+
+    Raises
+    ------
+    AssertionError
+        A gradient is wrong by more than the tolerance; the message names the worst parameter and entry.
+    TypeError, ValueError
+        As ``layer.forward`` raises; or the layer is not of float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import LSTM, check_gradients
+    >>> report = check_gradients(LSTM(3, 4, dtype="float64", seed=0), np.ones((2, 5, 3)))
+    >>> list(report), report["U"].error < 1e-9
+    (['x', 'state.0', 'state.1', 'W', 'U', 'b'], True)
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a layer, got {layer!r}")
+    if layer.params and layer.dtype != np.float64:
+        raise ValueError(f"layer must be of dtype float64, where differences tell, got {layer.dtype}")
+    wanted = None if entries is None else as_size("entries", entries)
+    if tolerance is not None:
+        as_number_in("tolerance", tolerance, 0, open_end=True)
+    problem = _Problem(copy.deepcopy(layer), x, state, {"lengths": lengths, "mask": mask}, as_size("seed", seed, 0))
+    rng, report = np.random.default_rng([problem.seed, 1]), {}
+    for name, (array, gradient) in problem.gradients().items():
+        if array.size:
+            report[name] = _worst(problem.loss, array, gradient, wanted, rng)
+    if tolerance is not None:
+        _judge(layer, report, tolerance)
+    return report
+
+
+class _Problem:
+    """A layer, what it is run on, and a loss that is linear in what it gives."""
+
+    def __init__(self, layer: Any, x: Any, state: Any, valid: dict[str, Any], seed: int):
+        self.layer, self.valid, self.seed = layer, valid, seed
+        self.x = np.array(x, order="C") if layer.takes_integers else np.array(x, np.float64)
+        self.buffers = {name: array.copy() for name, array in layer.buffers.items()}
+        y, final, _ = self._forward(None)
+        self.has_state = bool(_parts(final))
+        rng = np.random.default_rng([seed, 0])
+        if state is None:
+            # zeros would leave out what multiplies the state
+            self.state = _mapped(lambda part: rng.normal(size=part.shape), final)
+        else:
+            self.state = _mapped(lambda part: np.array(part, np.float64), state)
+        self.dy = _mapped(lambda part: rng.normal(size=part.shape), y)
+        self.dstate = _mapped(lambda part: rng.normal(size=part.shape), final)
+
+    def _forward(self, state: Any) -> tuple[Any, Any, Any]:
+        for name, array in self.buffers.items():
+            self.layer.buffers[name][...] = array
+        initial = () if state is None else (state,)
+        result = self.layer.forward(self.x, *initial, **self.valid, rng=np.random.default_rng(self.seed))
+        return (result[0], None, result[1]) if len(result) == 2 else result
+
+    def _run(self) -> tuple[Any, Any, Any]:
+        return self._forward(self.state if self.has_state else None)
+
+    def loss(self) -> float:
+        y, final, _ = self._run()
+        pairs = zip(_parts((self.dy, self.dstate)), _parts((y, final)), strict=True)
+        return sum(float(np.sum(d * part)) for d, part in pairs)
+
+    def gradients(self) -> dict[str, tuple[Array, Array]]:
+        """Name -> an array that the loss depends on, and its gradient."""
+        _, _, tape = self._run()
+        if self.has_state:
+            dx, dstate, grads = self.layer.backward(tape, self.dy, self.dstate)
+        else:
+            (dx, grads), dstate = self.layer.backward(tape, self.dy), None
+        found = {} if dx is None else {"x": (self.x, dx)}
+        states, dstates = _parts(self.state), _parts(dstate)
+        for k, pair in enumerate(zip(states, dstates, strict=True) if self.has_state else ()):
+            found["state" if len(states) == 1 else f"state.{k}"] = pair
+        return found | {name: (array, grads[name]) for name, array in self.layer.params.items()}
+
+
+def _parts(value: Any) -> list[Array]:
+    """The arrays of a state: itself, or those within tuples and lists; None has none."""
+    if value is None:
+        return []
+    if isinstance(value, (tuple, list)):
+        return [array for entry in value for array in _parts(entry)]
+    return [value]
+
+
+def _mapped(function: Callable[[Array], Array], value: Any) -> Any:
+    """A state with ``function`` of every array."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_mapped(function, entry) for entry in value)
+    return None if value is None else function(value)
+
+
+def _worst(
+    loss: Callable[[], float], array: Array, gradient: Array, entries: int | None, rng: np.random.Generator
+) -> Entry:
+    """The entry of ``gradient`` that differs most from the difference quotient of the loss."""
+    chosen = np.arange(array.size)
+    if entries is not None and entries < array.size:
+        chosen = np.sort(rng.choice(array.size, entries, replace=False))
+    indices = [tuple(map(int, np.unravel_index(k, array.shape))) for k in chosen]
+    differences = np.array([_difference(loss, array, index) for index in indices])
+    found = np.array([gradient[index] for index in indices])
+    apart = np.abs(found - differences)
+    worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
+    scale = float(np.abs(differences).max()) or 1.0
+    return Entry(
+        float(apart[worst]) / scale, indices[worst], float(found[worst]), float(differences[worst]), len(indices)
+    )
+
+
+def _difference(loss: Callable[[], float], array: Array, index: tuple[int, ...]) -> float:
+    """Derivative of the loss with respect to one entry, which is put back."""
+    value, total = array[index], 0.0
+    for steps, weight in _STENCIL:
+        array[index] = value + steps * _STEP
+        total += weight * loss()
+    array[index] = value
+    return total / _STEP
+
+
+def _judge(layer: Layer, report: dict[str, Entry], tolerance: float) -> None:
+    wrong = {name: entry for name, entry in report.items() if not entry.error <= tolerance}
+    if not wrong:
+        return
+    name = max(wrong, key=lambda key: np.nan_to_num(wrong[key].error, nan=np.inf))
+    entry, others = wrong[name], [other for other in wrong if other != name]
+    raise AssertionError(
+        f"the gradient of {name!r} of {layer!r} is wrong at {list(entry.index)}: backward gives {entry.backward:.10g}, "
+        f"differences give {entry.difference:.10g}, an error of {entry.error:.2g}"
+        + (f"; wrong too: {', '.join(others)}" if others else "")
+    )

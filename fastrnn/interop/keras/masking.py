@@ -1,0 +1,52 @@
+"""A stack that finds out by itself which steps to skip, as Keras does after ``mask_zero=True`` or ``Masking``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...layer import Call, Layer
+from ...sequential import Sequential
+
+
+class MaskedSequential(Sequential):
+    """A `Sequential` that skips steps whose input is one certain value.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+        As for `Sequential`.
+    mask_value : float
+        A step is skipped where x is this, in all its features: 0 after an Embedding with Keras's ``mask_zero``.
+
+    Notes
+    -----
+    A call with ``lengths`` or a ``mask`` of its own goes by that instead.
+
+    Examples
+    --------
+    >>> from fastrnn import GRU, Embedding, LastStep
+    >>> from fastrnn.interop.keras import MaskedSequential
+    >>> model = MaskedSequential([Embedding(9, 4, seed=0), GRU(4, 5, seed=1), LastStep(5)])
+    >>> model.mask_value
+    0.0
+    """
+
+    def __init__(self, layers: Sequence[Layer], mask_value: float = 0.0):
+        super().__init__(layers)
+        self.mask_value = float(mask_value)
+
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "mask_value": self.mask_value}
+
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, Any]:
+        if call.lengths is None and call.mask is None:
+            kept = np.asarray(x) != self.mask_value
+            call = replace(call, mask=kept if self.takes_integers else kept.any(axis=-1))
+        return super()._run(x, state, call, keep)
+
+    def __repr__(self) -> str:
+        return f"Masked{super().__repr__()[:-1]}, mask_value={self.mask_value})"

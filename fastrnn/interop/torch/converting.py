@@ -1,0 +1,342 @@
+"""`from_module` and `to_module`: PyTorch's modules as fastrnn's layers, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...bidirectional import Bidirectional
+from ...dropout import Dropout
+from ...layer import Layer
+from ...layers import Dense, Embedding
+from ...norms import LayerNorm
+from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
+from ...sequential import Sequential
+from . import dropin
+from .state_dict import load_state_dict
+from .weights import weights_of
+
+_ACTIVATIONS: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
+_MODULES = {name: module for module, name in _ACTIVATIONS.items()}
+
+
+class Stack(nn.Sequential):
+    """A `torch.nn.Sequential` that may hold recurrent modules: of their results the next module gets y alone.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn.interop.torch import Stack
+    >>> model = Stack(torch.nn.LSTM(3, 5, batch_first=True), torch.nn.Linear(5, 2))
+    >>> model(torch.zeros(4, 7, 3)).shape
+    torch.Size([4, 7, 2])
+    """
+
+    def forward(self, input: Any) -> Any:
+        """Run the modules one after the other."""
+        for module in self:
+            input = module(input)
+            if isinstance(input, tuple):
+                input = input[0]
+        return input
+
+
+def from_module(module: nn.Module) -> Layer:
+    """A layer that computes what a PyTorch module computes, with a copy of its weights.
+
+    Parameters
+    ----------
+    module : torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, or torch.nn.Sequential
+        A Sequential may hold these, Embedding, Linear, Tanh, ReLU and Sigmoid behind a Linear, Dropout, LayerNorm over
+        one axis, and Sequentials. What a recurrent module gives to the next one is its y.
+
+    Returns
+    -------
+    layer
+        One recurrent layer; `fastrnn.Bidirectional`; `fastrnn.Sequential` of several layers. Calls take (N, T, D),
+        whatever the module's ``batch_first``, and are inference: dropout is in ``forward`` alone. float16 and bfloat16
+        become float32.
+
+    Raises
+    ------
+    TypeError
+        A class of module that is not among these, or a dtype that is not floating; named.
+    ValueError
+        An attribute that fastrnn has no equal of; named.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn.interop.torch import from_module
+    >>> from_module(torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True))
+    Sequential([Bidirectional(LSTM(3, 5)), Bidirectional(LSTM(10, 5))])
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    return _layer("module", module)
+
+
+def _layer(name: str, module: nn.Module) -> Layer:
+    kind: Any = type(module)
+    if kind in _READERS:
+        return _READERS[kind](name, module)
+    if kind in _ACTIVATIONS:
+        raise ValueError(f"{name} must follow a Linear, whose activation it becomes, got {module}")
+    known = ", ".join(sorted({reader.__name__ for reader in (*_READERS, *_ACTIVATIONS)}))
+    raise TypeError(f"{name} must be one of {known}, got {kind.__module__}.{kind.__qualname__}")
+
+
+def _from_recurrent(name: str, module: Any) -> Layer:
+    return load_state_dict(
+        module.state_dict(),
+        nonlinearity=getattr(module, "nonlinearity", "tanh"),
+        dropout=getattr(module, "dropout", 0.0),
+    )
+
+
+def _from_sequential(name: str, module: Any) -> Layer:
+    layers: list[Any] = []
+    for k, part in enumerate(module):
+        activation = _ACTIVATIONS.get(type(part))
+        if activation and k and isinstance(module[k - 1], nn.Linear):
+            layers[-1] = _from_linear(f"{name}[{k - 1}]", module[k - 1], activation)
+        else:
+            layers.append(_layer(f"{name}[{k}]", part))
+    if not layers:
+        raise ValueError(f"{name} must hold at least one module, got none")
+    return Sequential(layers)
+
+
+def _from_linear(name: str, module: Any, activation: str | None = None) -> Dense:
+    weight = _floating(f"{name}.weight", module.weight)
+    layer = Dense(module.in_features, module.out_features, activation, dtype=_dtype(weight), seed=0)
+    layer.params["W"] = weight.t().numpy()
+    if module.bias is not None:
+        layer.params["b"] = _floating(f"{name}.bias", module.bias).numpy()
+    return layer
+
+
+def _from_embedding(name: str, module: Any) -> Embedding:
+    if module.max_norm is not None:
+        raise ValueError(f"{name}.max_norm must be None, got {module.max_norm}")
+    weight = _floating(f"{name}.weight", module.weight)
+    layer = Embedding(module.num_embeddings, module.embedding_dim, dtype=_dtype(weight), seed=0)
+    layer.params["W"] = weight.numpy()
+    return layer
+
+
+def _from_layer_norm(name: str, module: Any) -> LayerNorm:
+    if len(module.normalized_shape) != 1:
+        raise ValueError(f"{name}.normalized_shape must be of one axis, got {tuple(module.normalized_shape)}")
+    if module.weight is None:
+        raise ValueError(f"{name}.elementwise_affine must be True: without weights there is no telling the dtype")
+    weight = _floating(f"{name}.weight", module.weight)
+    layer = LayerNorm(module.normalized_shape[0], module.eps, dtype=_dtype(weight))
+    layer.params["gain"] = weight.numpy()
+    if module.bias is not None:
+        layer.params["b"] = _floating(f"{name}.bias", module.bias).numpy()
+    return layer
+
+
+def _from_dropout(name: str, module: Any) -> Dropout:
+    return Dropout(module.p)
+
+
+def _floating(name: str, tensor: Tensor) -> Tensor:
+    """The tensor in memory of the CPU, as float32 or float64."""
+    tensor = tensor.detach().cpu()
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be floating, got {tensor.dtype}")
+    return tensor.float() if tensor.element_size() < 4 else tensor
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+_READERS: dict[type, Callable[[str, Any], Layer]] = {
+    **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell), _from_recurrent),
+    **dict.fromkeys((dropin.RNN, dropin.LSTM, dropin.GRU), _from_recurrent),
+    nn.Sequential: _from_sequential,
+    Stack: _from_sequential,
+    nn.Linear: _from_linear,
+    nn.Embedding: _from_embedding,
+    nn.LayerNorm: _from_layer_norm,
+    nn.Dropout: _from_dropout,
+}
+
+
+def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
+    """A PyTorch module that computes what a layer computes, with a copy of its parameters.
+
+    Parameters
+    ----------
+    layer : SimpleRNN, LSTM, GRU, Bidirectional, Dense, Embedding, Dropout, LayerNorm, or a Sequential of them
+    batch_first : bool
+        Of the recurrent modules. Layers take (N, T, D), which is ``batch_first=True``.
+
+    Returns
+    -------
+    torch.nn.RNN, LSTM, GRU, Linear, Embedding, Dropout, LayerNorm or `Stack`
+        Recurrent layers that are alike become one module with ``num_layers``; a Dense with an activation is a Stack of
+        two modules.
+
+    Raises
+    ------
+    TypeError
+        A class of layer that PyTorch has no equal of, named.
+    ValueError
+        An option that PyTorch has no equal of, named.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn import GRU, Dense, Sequential
+    >>> from fastrnn.interop.torch import to_module
+    >>> to_module(Sequential([GRU(3, 5), Dense(5, 2)]))
+    Stack(
+      (0): GRU(3, 5, batch_first=True)
+      (1): Linear(in_features=5, out_features=2, bias=True)
+    )
+    """
+    if isinstance(layer, Sequential):
+        stacked = _stacked(layer)
+        if stacked is not None:
+            return _to_recurrent(*stacked, batch_first)
+        return Stack(
+            *(part for inner in layer.layers for part in _flat(to_module(inner, batch_first=batch_first), inner))
+        )
+    if isinstance(layer, Bidirectional):
+        if layer.merge != "concat":
+            raise ValueError(f"merge must be 'concat', which is all that PyTorch has, got {layer.merge!r}")
+        return _to_recurrent([list(layer.layers)], 0.0, batch_first)
+    if isinstance(layer, RecurrentLayer):
+        if layer.reverse:
+            raise ValueError(f"reverse must be False outside of a Bidirectional, got {layer!r}")
+        return _to_recurrent([[layer]], 0.0, batch_first)
+    writer = _WRITERS.get(type(layer))
+    if writer is None:
+        raise TypeError(f"layer must have an equal in PyTorch, got {layer!r}")
+    return writer(layer)
+
+
+def _flat(module: nn.Module, layer: Layer) -> list[nn.Module]:
+    """The parts of a dense layer with activation, any other module as it is."""
+    return list(module.children()) if isinstance(layer, Dense) and isinstance(module, Stack) else [module]
+
+
+def _stacked(layer: Sequential) -> tuple[list[list[Any]], float] | None:
+    """The directions of every layer and the dropout between, if PyTorch has this stack as one module; else None."""
+    every: Any = layer.layers
+    dropped = any(isinstance(inner, Dropout) for inner in every)
+    recurrent: tuple[Any, ...] = every[::2] if dropped else every
+    between: tuple[Any, ...] = every[1::2] if dropped else ()
+    rates = {inner.rate if isinstance(inner, Dropout) and not inner.shared_time else None for inner in between}
+    stack = [_directions(inner) for inner in recurrent]
+    alike = {(len(parts), type(part), _options(part)) for parts in stack for part in parts}
+    # one rate between all layers, and none behind the last
+    if len(stack) < 2 or [] in stack or len(alike) != 1 or rates & {None} or len(rates) > 1:
+        return None
+    if dropped and len(between) != len(stack) - 1:
+        return None
+    return stack, between[0].rate if dropped else 0.0
+
+
+def _directions(layer: Layer) -> list[Any]:
+    """The layer, or the two of a bidirectional one; nothing of a layer that PyTorch would not stack."""
+    if isinstance(layer, Bidirectional) and layer.merge == "concat":
+        return list(layer.layers)
+    return [layer] if isinstance(layer, RecurrentLayer) and not layer.reverse else []
+
+
+def _options(layer: Any) -> str:
+    """All of a layer's options that every layer of a stack must share."""
+    return repr({name: value for name, value in layer._config().items() if name not in ("input_size", "reverse")})
+
+
+_OPTIONS = {
+    "activation": ("tanh",),
+    "recurrent_activation": ("sigmoid",),
+    "reset_after": (True,),
+}
+"""Options that PyTorch has, with the values that it has besides those that are off: None, False, 0."""
+_ANY = ("input_size", "hidden_size", "reverse", "dtype", "seed", "proj_size")
+
+
+def _to_recurrent(stack: list[list[Any]], dropout: float, batch_first: bool) -> nn.Module:
+    """One module of layers that are alike, each of one direction or two."""
+    kinds: dict[type, Any] = {SimpleRNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
+    first = stack[0][0]
+    kind = kinds.get(type(first))
+    if kind is None:
+        raise TypeError(f"layer must have an equal in PyTorch, got {first!r}")
+    for parts in stack:
+        for part in parts:
+            _check_options(part, kind)
+    options: dict[str, Any] = {"nonlinearity": first.activation} if kind is nn.RNN else {}
+    if first._config().get("proj_size"):
+        options["proj_size"] = first._config()["proj_size"]
+    module = kind(
+        first.input_size,
+        first.hidden_size,
+        num_layers=len(stack),
+        dropout=dropout,
+        batch_first=batch_first,
+        bidirectional=len(stack[0]) == 2,
+        dtype=getattr(torch, first.dtype.name),
+        **options,
+    )
+    arrays = {
+        f"{name}_l{k}{'_reverse' if layer.reverse else ''}": array
+        for k, parts in enumerate(stack)
+        for layer in parts
+        for name, array in weights_of(layer.params).items()
+    }
+    return _filled(module, arrays)
+
+
+def _check_options(layer: Any, kind: type) -> None:
+    """Raise for an option that PyTorch does not have."""
+    for name, value in layer._config().items():
+        allowed = ("tanh", "relu") if kind is nn.RNN and name == "activation" else _OPTIONS.get(name)
+        if name not in _ANY and (value not in allowed if allowed else bool(value)):
+            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed or ('off',)))} for PyTorch, got {value!r}")
+
+
+def _filled(module: Any, arrays: Mapping[str, Any]) -> Any:
+    """The module with these arrays copied into its parameters."""
+    module.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    return module
+
+
+def _to_linear(layer: Dense) -> nn.Module:
+    linear = nn.Linear(layer.input_size, layer.output_size, dtype=getattr(torch, layer.dtype.name))
+    _filled(linear, {"weight": layer.params["W"].T, "bias": layer.params["b"]})
+    return linear if layer.activation is None else Stack(linear, _MODULES[layer.activation]())
+
+
+def _to_embedding(layer: Embedding) -> nn.Module:
+    embedding = nn.Embedding(layer.vocab, layer.output_size, dtype=getattr(torch, layer.dtype.name))
+    return _filled(embedding, {"weight": layer.params["W"]})
+
+
+def _to_layer_norm(layer: LayerNorm) -> nn.Module:
+    norm = nn.LayerNorm(layer.input_size, layer.eps, dtype=getattr(torch, layer.dtype.name))
+    return _filled(norm, {"weight": layer.params["gain"], "bias": layer.params["b"]})
+
+
+def _to_dropout(layer: Dropout) -> nn.Module:
+    if layer.shared_time:
+        raise ValueError("shared_time must be False for PyTorch, got True")
+    return nn.Dropout(layer.rate)
+
+
+_WRITERS: dict[type, Callable[[Any], nn.Module]] = {
+    Dense: _to_linear,
+    Embedding: _to_embedding,
+    LayerNorm: _to_layer_norm,
+    Dropout: _to_dropout,
+}

@@ -1,0 +1,176 @@
+"""`LSTM`, `GRU` and `RNN`: PyTorch's modules of these names, running on fastrnn's kernels."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ...cells import CELLS, Cell
+from .scan import Plan, Rows, Scan, _rows, run
+
+_CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
+_PROJECTS = "proj_size" in (field.name for field in fields(Cell))
+_warned: set[tuple[str, str]] = set()
+
+
+def _say_once(name: str, reason: str) -> None:
+    """Warn that a call is PyTorch's; the same words once per process."""
+    if (name, reason) not in _warned:
+        _warned.add((name, reason))
+        warnings.warn(f"{name} runs on PyTorch, not on fastrnn: {reason}", stacklevel=4)
+
+
+def _foreign_context() -> str | None:
+    """Why nothing may run on the kernels at this moment, or None."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return "it is being traced or compiled"
+    if torch._C._are_functorch_transforms_active():
+        return "torch.func transforms need PyTorch's own operators"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast computes in half precision"
+    return None
+
+
+def _foreign_tensor(tensor: Any) -> str | None:
+    """Why the kernels cannot read this tensor, or None."""
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return f"{type(tensor).__name__} is not a plain tensor"
+    if tensor.device.type != "cpu":
+        return f"the kernels run on the CPU, a tensor is on {tensor.device.type}"
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return f"the kernels take float32 and float64, not {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.layout != torch.strided:
+        return f"the kernels take dense tensors, not {tensor.layout}"
+    return None
+
+
+def unsupported(module: nn.RNNBase) -> str | None:
+    """Why the kernels cannot run this module as it is, or None."""
+    if module.proj_size and not _PROJECTS:
+        return "proj_size is not supported"
+    return next((reason for weight in module._flat_weights if (reason := _foreign_tensor(weight))), None)
+
+
+def _cell(module: nn.RNNBase) -> Cell:
+    """The cell that the module scans with."""
+    cell = _CELLS[module.mode]
+    options: dict[str, Any] = {"proj_size": module.proj_size} if module.proj_size else {}
+    return replace(cell, **options)
+
+
+def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
+    """The states with their sequences in another order; as they are for None."""
+    return states if order is None else tuple(part.index_select(1, order) for part in states)
+
+
+class _DropIn(nn.RNNBase):
+    """What the three share: everything of PyTorch's module but the computation."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the module; see `torch.nn.LSTM`, `torch.nn.GRU`, `torch.nn.RNN`."""
+        self._update_flat_weights()
+        data = input.data if isinstance(input, PackedSequence) else input
+        states: tuple[Any, ...] = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        reason = self._reason(data, *states)
+        if reason is not None:
+            _say_once(type(self).__name__, reason)
+            return super().forward(input, hx)
+        if not self._fits(input, data, states):
+            return super().forward(input, hx)  # which raises, in PyTorch's words
+        if isinstance(input, PackedSequence):
+            return self._packed(input, states)
+        return self._padded(input, states)
+
+    def _reason(self, *tensors: Any) -> str | None:
+        """Why this call is PyTorch's, or None."""
+        reason = _foreign_context() or unsupported(self)
+        for tensor in tensors:
+            reason = reason or _foreign_tensor(tensor)
+        return reason
+
+    def _fits(self, input: Any, data: Tensor, states: tuple[Tensor, ...]) -> bool:
+        """Whether dtypes and shapes are as PyTorch's module wants them, and there is a time step at all."""
+        packed = isinstance(input, PackedSequence)
+        if data.dim() not in ((2,) if packed else (2, 3)) or data.shape[-1] != self.input_size or not data.numel():
+            return False
+        if any(tensor.dtype != data.dtype for tensor in (*states, *self._flat_weights)):
+            return False
+        if not states:
+            return True
+        batch: tuple[int, ...] = ()
+        if packed:
+            batch = (int(input.batch_sizes[0]),)
+        elif data.dim() == 3:
+            batch = (data.shape[0 if self.batch_first else 1],)
+        return [tuple(part.shape) for part in states] == self._state_shapes(batch)
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Of h and, of an LSTM, of c; ``batch`` is (N,), or () for a single sequence."""
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(_CELLS[self.mode].states)]
+        return [(self.num_layers * self._directions, *batch, width) for width in widths]
+
+    def _zeros(self, x: Tensor, N: int) -> tuple[Tensor, ...]:
+        return tuple(x.new_zeros(shape) for shape in self._state_shapes((N,)))
+
+    def _packed(self, input: PackedSequence, states: tuple[Tensor, ...]) -> Any:
+        sizes = tuple(input.batch_sizes.tolist())
+        states = _permuted(states or self._zeros(input.data, sizes[0]), input.sorted_indices)
+        y, states = self._stack(input.data, states, _rows(sizes))
+        y = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return y, self._hidden(_permuted(states, input.unsorted_indices))
+
+    def _padded(self, x: Tensor, states: tuple[Tensor, ...]) -> Any:
+        single = x.dim() == 2
+        if single:
+            x, states = x.unsqueeze(1), tuple(part.unsqueeze(1) for part in states)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        y, states = self._stack(x, states or self._zeros(x, x.shape[1]), None)
+        if single:
+            y, states = y.squeeze(1), tuple(part.squeeze(1) for part in states)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, self._hidden(states)
+
+    def _hidden(self, states: tuple[Tensor, ...]) -> Any:
+        return states[0] if len(states) == 1 else states
+
+    def _stack(self, x: Tensor, states: tuple[Tensor, ...], rows: Rows | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H)."""
+        weights = self._flat_weights
+        directions, per_layer = self._directions, len(weights) // self.num_layers
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights))
+        plan = Plan(_cell(self), per_layer // directions, directions, keep)
+        finals = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                x = nn.functional.dropout(x, self.dropout)
+            initial = [part[layer * directions : (layer + 1) * directions] for part in states]
+            own = weights[layer * per_layer : (layer + 1) * per_layer]
+            x, *final = Scan.apply(plan, rows, x, *initial, *own) if keep else run(plan, rows, x, *initial, *own)[0]
+            finals.append(final)
+        if keep and self.mode != "LSTM" and directions == 1:
+            # a program may change y in place, as it may PyTorch's own of these modules: the tape's must stay
+            x = x.clone()
+        return x, tuple(part[0] if len(part) == 1 else torch.cat(part) for part in zip(*finals, strict=True))
+
+
+class LSTM(_DropIn, nn.LSTM):
+    """`torch.nn.LSTM` on fastrnn's kernels."""
+
+
+class GRU(_DropIn, nn.GRU):
+    """`torch.nn.GRU` on fastrnn's kernels."""
+
+
+class RNN(_DropIn, nn.RNN):
+    """`torch.nn.RNN` on fastrnn's kernels."""

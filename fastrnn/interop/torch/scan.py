@@ -1,0 +1,298 @@
+"""A bidirectional or one-directional scan as one node of PyTorch's graph of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import backend, ops
+from ...cells import Cell
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one layer of a PyTorch module computes, apart from its tensors.
+
+    Attributes
+    ----------
+    cell : Cell
+    tensors : int
+        Weights and biases per direction, in PyTorch's order: w_ih (G*H, D), w_hh (G*H, P); with biases b_ih and b_hh
+        (G*H,); with a projection w_hr (P, H). P is H without one.
+    directions : int
+        1, or 2 with the reverse direction second.
+    keep : bool
+        Keep what the backward pass needs.
+    """
+
+    cell: Cell
+    tensors: int
+    directions: int
+    keep: bool
+
+    @property
+    def biases(self) -> bool:
+        return self.tensors > 3
+
+    @property
+    def projection(self) -> bool:
+        return self.tensors % 2 == 1
+
+    @property
+    def inner_bias(self) -> bool:
+        """Whether a part of b_hh is a parameter of its own: inside the reset product of a GRU it cannot be added."""
+        return "b_rec" in self.cell.shapes(1, 1)
+
+
+class Rows:
+    """Where the rows of a `torch.nn.utils.rnn.PackedSequence` stand in a time-major batch.
+
+    Parameters
+    ----------
+    batch_sizes : tuple of int
+        Sequences that are still alive at each time step, never growing.
+    """
+
+    def __init__(self, batch_sizes: tuple[int, ...]):
+        rows = np.array(batch_sizes, np.int64)
+        self.outer = len(rows), int(rows[0])
+        self.lengths = np.searchsorted(-rows, -np.arange(rows[0]), side="left")
+        time = np.repeat(np.arange(len(rows)), rows)
+        place = np.arange(len(time)) - np.repeat(np.cumsum(rows) - rows, rows)
+        self.at = time * rows[0] + place
+
+    def pad(self, packed: Array) -> Array:
+        """(R, D) -> (T, N, D), what lies past the ends unspecified."""
+        padded = np.zeros((*self.outer, packed.shape[1]), packed.dtype)
+        padded.reshape(-1, packed.shape[1])[self.at] = packed
+        return padded
+
+    def pack(self, padded: Array) -> Array:
+        """(T, N, D) -> (R, D)."""
+        return padded.reshape(-1, padded.shape[2]).take(self.at, axis=0)
+
+
+@lru_cache(maxsize=64)
+def _rows(batch_sizes: tuple[int, ...]) -> Rows:
+    return Rows(batch_sizes)
+
+
+def as_array(tensor: Tensor) -> Array:
+    """The tensor's memory as an array."""
+    return tensor.detach().resolve_neg().numpy()
+
+
+def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
+    """One direction's weights as the kernels take them: transposed, and with one bias."""
+    w_ih, w_hh, *rest = weights
+    W = _transposed(w_ih)
+    params = {"W": W, "U": _transposed(w_hh)}
+    if plan.biases:
+        b_ih, b_hh = (as_array(bias) for bias in rest[:2])
+    else:
+        b_ih = b_hh = np.zeros(W.shape[1], W.dtype)
+    params["b"] = b_ih + b_hh
+    if plan.inner_bias:
+        H = len(b_ih) // len(plan.cell.gates)
+        params["b"][-H:] = b_ih[-H:]
+        params["b_rec"] = np.array(b_hh[-H:])
+    if plan.projection:
+        params["W_proj"] = _transposed(rest[-1])
+    return params
+
+
+def _transposed(weight: Tensor) -> Array:
+    # PyTorch transposes by blocks, several times as fast as NumPy
+    return as_array(weight.detach().t().contiguous())
+
+
+def _zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
+    empty = backend.current().empty
+    grads = {
+        name: empty(array.shape, array.dtype) if array.ndim == 2 else np.empty_like(array)
+        for name, array in params.items()
+    }
+    for array in grads.values():
+        array.fill(0)
+    return grads
+
+
+def _gradients(plan: Plan, grads: dict[str, Array]) -> list[Tensor]:
+    """Gradients in PyTorch's order and layout from those of the kernels."""
+    found = [torch.from_numpy(grads["W"]).t(), torch.from_numpy(grads["U"]).t()]
+    if plan.biases:
+        b = torch.from_numpy(grads["b"])
+        if plan.inner_bias:
+            b_rec = torch.from_numpy(grads["b_rec"])
+            found += [b, torch.cat((b[: -len(b_rec)], b_rec))]
+        else:
+            found += [b, b]
+    if plan.projection:
+        found.append(torch.from_numpy(grads["W_proj"]).t())
+    return found
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The place of an array that is kept elsewhere."""
+
+    index: int
+
+
+def _stow(value: Any, arrays: list[Array]) -> Any:
+    """A tape, or a part of one, with its arrays moved to ``arrays`` and slots in their place.
+
+    A node gives its saved tensors back as soon as the backward pass has run, its other attributes only with the graph.
+    """
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return _Slot(len(arrays) - 1)
+    return _mapped(value, lambda part: _stow(part, arrays))
+
+
+def _unstow(value: Any, arrays: Sequence[Array]) -> Any:
+    """The inverse of `_stow`."""
+    if isinstance(value, _Slot):
+        return arrays[value.index]
+    return _mapped(value, lambda part: _unstow(part, arrays))
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A mapping or a part of a tape with its values changed; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: change(part) for name, part in value.items()}
+    if not is_dataclass(value) or isinstance(value, (type, Cell)):
+        return value
+    old = {field.name: getattr(value, field.name) for field in fields(value)}
+    new = {name: changed for name, part in old.items() if (changed := change(part)) is not part}
+    return replace(value, **new) if new else value
+
+
+class Scan(torch.autograd.Function):
+    """(x, initial states, weights) -> (y, final states), on fastrnn's kernels.
+
+    Of a full batch x is (T, N, D), of packed rows (R, D); the states are (directions, N, H), the rows of a packed batch
+    in packed order; y has the directions side by side.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, rows: Rows | None, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        results, tapes = run(plan, rows, x, *rest)
+        ctx.set_materialize_grads(False)
+        ctx.plan, ctx.rows = plan, rows
+        arrays: list[Array] = []
+        ctx.tapes = [_stow(tape, arrays) for tape in tapes]
+        # with y and the inputs among them PyTorch sees when one is changed in place before the backward pass
+        ctx.checked = 2 + len(rest)
+        ctx.save_for_backward(results[0], x, *rest, *map(torch.from_numpy, arrays))
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *dstate: Tensor | None) -> tuple[Tensor | None, ...]:
+        with torch.no_grad():
+            found = (None, None, *_adjoint(ctx, dy, dstate))
+        if not torch.is_grad_enabled():
+            return found
+        anchor = torch.zeros((), requires_grad=True)
+        return tuple(None if gradient is None else _Once.apply(gradient, anchor) for gradient in found)
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that knows that it cannot be differentiated again; as a constant it would give wrong results."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, anchor: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(
+            "fastrnn's recurrent modules cannot be differentiated twice: for second derivatives use those of torch.nn"
+        )
+
+
+def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients of x, the initial states and the weights."""
+    plan, rows, saved = ctx.plan, ctx.rows, ctx.saved_tensors
+    initial, arrays = saved[2 : 2 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
+    dx: Array | None = None
+    dinitial: list[list[Array]] = []
+    gradients: list[Tensor] = []
+    for direction, stowed in enumerate(ctx.tapes):
+        tape = _unstow(stowed, arrays)
+        grads = _zeros_like(tape.params)
+        own_dx, dstart = ops.rnn_backward(
+            tape,
+            _part(plan, rows, dy, direction),
+            _part_states(dstate, initial, direction),
+            grads=grads,
+            input_gradient=ctx.needs_input_grad[2],
+        )
+        if dx is None:
+            dx = own_dx
+        elif own_dx is not None:
+            dx += own_dx
+        dinitial.append([dstart] if len(plan.cell.states) == 1 else list(dstart))
+        gradients += _gradients(plan, grads)
+    if dx is not None and rows is not None:
+        dx = rows.pack(dx)
+    states = [torch.from_numpy(np.stack(parts)) for parts in zip(*dinitial, strict=True)]
+    return [None if dx is None else torch.from_numpy(dx), *states, *gradients]
+
+
+def _part(plan: Plan, rows: Rows | None, dy: Tensor | None, direction: int) -> Array | None:
+    """A direction's columns of dy."""
+    if dy is None:
+        return None
+    width = dy.shape[-1] // plan.directions
+    part = as_array(dy)[..., direction * width : (direction + 1) * width]
+    return part if rows is None else rows.pad(part)
+
+
+def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], direction: int) -> Any:
+    """A direction's rows of the gradients of the final states, which have the shapes of the initial ones."""
+    if all(part is None for part in dstate):
+        return None
+    parts = [
+        as_array(torch.zeros_like(like[0]) if part is None else part[direction])
+        for part, like in zip(dstate, initial, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def run(plan: Plan, rows: Rows | None, x: Tensor, *rest: Tensor) -> tuple[tuple[Tensor, ...], list[ops.Tape]]:
+    """The scan itself: the results of `Scan`, and the tapes of its directions where ``plan.keep`` asks for them."""
+    n_states = len(plan.cell.states)
+    initial, weights = rest[:n_states], rest[n_states:]
+    batch = as_array(x)
+    if rows is not None:
+        batch = rows.pad(batch)
+    outputs, finals, tapes = [], [], []
+    for direction in range(plan.directions):
+        params = _params(plan, weights[direction * plan.tensors : (direction + 1) * plan.tensors])
+        states = [as_array(part)[direction] for part in initial]
+        y, final, tape = ops.rnn_forward(
+            plan.cell,
+            params,
+            batch,
+            states[0] if n_states == 1 else tuple(states),
+            None if rows is None else rows.lengths,
+            reverse=direction == 1,
+            time_major=True,
+            keep=plan.keep,
+        )
+        outputs.append(y if rows is None else rows.pack(y))
+        finals.append([final] if n_states == 1 else list(final))
+        if tape is not None:
+            tapes.append(tape)
+    y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+    states = [torch.from_numpy(np.stack(parts)) for parts in zip(*finals, strict=True)]
+    return (torch.from_numpy(y), *states), tapes

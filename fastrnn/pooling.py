@@ -1,0 +1,104 @@
+"""`LastStep`: a sequence as what a scan has reached at its end."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._arrays import as_shape, as_size
+from .layer import Array, Call, StatelessLayer
+from .params import Params
+
+
+class _Record(NamedTuple):
+    """Which steps were taken, (N,), which sequences have any, (N,) bool or None for all, and how x came."""
+
+    last: Array
+    first: Array
+    some: Array | None
+    shape: tuple[int, int, int]
+    swap: bool
+    single: bool
+
+
+class LastStep(StatelessLayer):
+    """Each sequence's y at the end of the scan: its last valid step, or its first where the scan went backwards.
+
+    What a classifier reads of a recurrent layer: y[n, length[n] - 1], as Keras gives with ``return_sequences=False``.
+
+    Parameters
+    ----------
+    size : int
+        Features of x and of y.
+    reverse_size : int
+        How many of them, the last ones, come from a backward scan, which ends at the first step: H after
+        ``Bidirectional(layer)`` of H units, ``size`` after a layer with ``reverse=True``.
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    There are no parameters. x is (N, T, D), y (N, D): zero for a sequence without a valid step.
+
+    Examples
+    --------
+    >>> from fastrnn import LSTM, Dense, LastStep, Sequential
+    >>> model = Sequential([LSTM(3, 8, seed=0), LastStep(8), Dense(8, 2, seed=1)])
+    >>> y, _ = model([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
+    >>> y.shape
+    (1, 2)
+    """
+
+    pools = True
+    input_size: int
+
+    def __init__(self, size: int, reverse_size: int = 0, *, dtype: Any = "float32"):
+        self.input_size = self.output_size = as_size("size", size)
+        self.reverse_size = as_size("reverse_size", reverse_size, 0)
+        if self.reverse_size > self.input_size:
+            raise ValueError(f"reverse_size must lie in 0..{self.input_size}, got {self.reverse_size}")
+        self._params = Params.zeros({}, dtype)
+
+    def _config(self) -> dict[str, Any]:
+        return {"size": self.input_size, "reverse_size": self.reverse_size, "dtype": self.dtype.name}
+
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, _Record]:
+        single = np.ndim(x) == 2
+        outer = ("T",) if single else ("T", "N") if call.time_major else ("N", "T")
+        x = as_shape("x", x, self.dtype, (*outer, self.input_size))
+        swap = not (single or call.time_major)
+        x = x[:, None] if single else x.swapaxes(0, 1) if swap else x
+        if valid is not None:
+            valid = valid[:, None] if single else valid.T if swap else valid
+        T, N, D = x.shape
+        last, first = np.full(N, T - 1), np.zeros(N, np.intp)
+        some: Array | None = None
+        if valid is not None and T:
+            last, first = T - 1 - valid[::-1].argmax(axis=0), valid.argmax(axis=0)
+            some = np.asarray(valid.any(axis=0))
+        record = _Record(last, first, some, (T, N, D), swap, single)
+        y = np.zeros((N, D), self.dtype)
+        if T:
+            rows, split = np.arange(N), D - self.reverse_size
+            y[:, :split], y[:, split:] = x[last, rows, :split], x[first, rows, split:]
+        if some is not None:
+            y[~some] = 0
+        return (y[0] if single else y), record
+
+    def _adjoint(self, record: _Record, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
+        T, N, D = record.shape
+        dy = as_shape("dy", dy, self.dtype, (D,) if record.single else (N, D)).reshape(N, D)
+        if not input_gradient:
+            return None
+        if record.some is not None:
+            dy = np.where(record.some[:, None], dy, self.dtype.type(0))
+        dx = np.zeros((T, N, D), self.dtype)
+        if T:
+            rows, split = np.arange(N), D - self.reverse_size
+            dx[record.last, rows, :split] = dy[:, :split]
+            dx[record.first, rows, split:] = dy[:, split:]
+        return dx[:, 0] if record.single else dx.swapaxes(0, 1) if record.swap else dx
+
+    def __repr__(self) -> str:
+        reverse = f", reverse_size={self.reverse_size}" if self.reverse_size else ""
+        return f"LastStep({self.input_size}{reverse})"

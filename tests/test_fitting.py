@@ -1,0 +1,464 @@
+"""fit: that models learn, what is measured, what stops a run, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from toolkit import V, make_model, sequences, train
+
+import fastrnn
+from fastrnn import (
+    GRU,
+    LSTM,
+    AttentionLSTM,
+    Bidirectional,
+    Callback,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    Embedding,
+    LastStep,
+    Sequential,
+    SimpleRNN,
+    StopAfter,
+    TrainingWarning,
+)
+from fastrnn.data import Batch, batches, text_batches
+from fastrnn.losses import Accuracy, BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from fastrnn.optim import SGD, Adam, AdamW, RMSprop, clip_by_norm, clip_by_value
+from fastrnn.schedules import Cosine, InverseTime, ReduceOnPlateau, Warmup
+from fastrnn.training import evaluate, loss_and_gradient
+
+
+class Recorder(Callback):
+    """Notes what happens, and what a run looks like then."""
+
+    def __init__(self):
+        self.moments, self.rates, self.grads, self.batches = [], [], [], []
+
+    def begin(self, run):
+        self.moments.append("begin")
+
+    def after_backward(self, run):
+        self.grads.append(run.grads.copy())
+        self.rates.append(run.optimizer.lr)
+        self.batches.append(run.batch)
+
+    def after_step(self, run):
+        self.moments.append(("step", run.step))
+
+    def after_epoch(self, run):
+        self.moments.append(("epoch", run.epoch, run.history["loss"][-1]))
+
+    def interrupted(self, run):
+        self.moments.append("interrupted")
+
+    def end(self, run):
+        self.moments.append("end")
+
+
+MODELS = {
+    "sequential": lambda: make_model(),
+    "bidirectional": lambda: Sequential([Bidirectional(SimpleRNN(2, 6, seed=0)), Dense(12, V, seed=1)]),
+    "dense": lambda: Dense(2, V, seed=0),
+    "recurrent": lambda: GRU(2, V, seed=0),
+}
+POOLING = {
+    "attention": lambda: Sequential([AttentionLSTM(2, 8, 4, seed=0), Dense(8, 1, seed=1)]),
+    "last step": lambda: Sequential([LSTM(2, 8, seed=0), LastStep(8), Dense(8, 1, seed=1)]),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_of_model_learns_labels_of_steps(backend, name):
+    _, history = train(MODELS[name](), epochs=12, optimizer=Adam(0.03), metrics={"accuracy": Accuracy()})
+    assert len(history["loss"]) == 12
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert history["val_accuracy"][-1] > 0.45
+
+
+@pytest.mark.parametrize("name", POOLING)
+def test_models_that_answer_once_for_a_sequence(backend, name):
+    x, _, lengths = sequences(80)
+    total = np.array([row[:n, 0].sum() for row, n in zip(x, lengths, strict=True)])
+    y = (total > 0).astype(int)[:, None]
+    model = POOLING[name]()
+    data = (x[:60], y[:60], lengths[:60])
+    history = fastrnn.fit(
+        model,
+        BinaryCrossEntropy(),
+        Adam(0.02),
+        data,
+        data,
+        epochs=30,
+        metrics={"accuracy": Accuracy()},
+        progress=False,
+        seed=0,
+    )
+    assert history["val_accuracy"][-1] > 0.85
+    assert math.isfinite(history["loss"][0])
+
+
+def test_one_update_is_the_one_made_by_hand(backend):
+    x, y, lengths = sequences(8)
+    for options in ({"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 0.05, "clip_value": 0.01}, {}):
+        model, other = MODELS["recurrent"](), MODELS["recurrent"]()
+        data = [Batch(x, y, lengths)]
+        history = fastrnn.fit(model, SoftmaxCrossEntropy(), SGD(0.5), data, epochs=1, progress=False, **options)
+        found = loss_and_gradient(other, SoftmaxCrossEntropy(), data[0])
+        norm = float(np.sqrt(np.sum(found.grads.flat.astype("float64") ** 2)))
+        assert norm > 0.05
+        if "clip_value" in options:
+            clip_by_value(found.grads, 0.01)
+        if "clip_norm" in options:
+            clip_by_norm(found.grads, 0.05)
+        SGD(0.5).update(other.params, found.grads)
+        assert np.allclose(model.params.flat, other.params.flat, rtol=1e-6, atol=0)
+        assert history["loss"] == [found.value]
+        assert history["grad_norm"] == [pytest.approx(norm, rel=1e-6)]
+
+
+def test_the_epochs_loss_is_a_mean_over_valid_steps():
+    x, y, lengths = sequences()
+    model = MODELS["recurrent"]()
+    expected = SoftmaxCrossEntropy()(model(x, lengths=lengths)[0], y, lengths)[0]
+    data = (x, y, lengths)
+    history = fastrnn.fit(model, SoftmaxCrossEntropy(), SGD(0.0), data, data, epochs=1, batch_size=7, progress=False)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-6)
+    assert history["val_loss"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_moments_come_in_order():
+    recorder = Recorder()
+    _, history = train(epochs=2, callbacks=[recorder])
+    steps = [("step", k) for k in range(1, 9)]
+    epochs = [("epoch", k + 1, history["loss"][k]) for k in range(2)]
+    assert recorder.moments == ["begin", *steps[:4], epochs[0], *steps[4:], epochs[1], "end"]
+    assert history.stopped == "all epochs were made"
+    assert set(history) == {"loss", "val_loss", "grad_norm", "lr", "seconds"}
+
+
+def test_a_seed_makes_the_run(backend):
+    (a, first), (b, second), (c, _) = train(), train(), train(seed=6)
+    assert np.array_equal(a.params.flat, b.params.flat)
+    assert first["loss"] == second["loss"]
+    assert not np.array_equal(a.params.flat, c.params.flat)
+    generator, _ = train(seed=np.random.default_rng(5))
+    assert np.array_equal(a.params.flat, generator.params.flat)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, nesterov=True), RMSprop(), Adam(), AdamW()], ids=repr)
+def test_schedules_go_with_every_optimizer(optimizer):
+    recorder = Recorder()
+    train(epochs=3, optimizer=optimizer, schedule=InverseTime(0.01, 1.0), callbacks=[recorder])
+    assert recorder.rates == [0.01] * 4 + [0.005] * 4 + [0.01 / 3] * 4
+    recorder, schedule = Recorder(), Warmup(Cosine(0.01, 10), 2)
+    _, history = train(epochs=3, optimizer=optimizer, schedule=schedule, callbacks=[recorder])
+    assert recorder.rates == [schedule(t) for t in range(12)]
+    assert history["lr"] == [schedule(t) for t in (3, 7, 11)]
+    recorder = Recorder()
+    train(epochs=1, optimizer=optimizer, schedule=lambda t: 0.5 / (t + 1), callbacks=[recorder])
+    assert recorder.rates == [0.5, 0.25, 0.5 / 3, 0.125]
+
+
+def test_a_plateau_is_told_what_is_monitored():
+    schedule = ReduceOnPlateau(0.0, factor=0.5, patience=2)
+    told = []
+    schedule.observe = lambda value: told.append(value)
+    _, history = train(epochs=3, schedule=schedule)
+    assert told == history["val_loss"]
+
+
+def test_early_stopping_goes_back_to_the_best_weights():
+    class Spoil(Callback):
+        """Better for three epochs, then worse and worse."""
+
+        def after_step(self, run):
+            if run.epoch >= 3:
+                run.model.params.flat[...] *= 1.5
+
+        def after_epoch(self, run):
+            weights[run.epoch - 1] = run.model.params.flat.copy()
+            buffers[run.epoch - 1] = {name: a.copy() for name, a in run.model.buffers.items()}
+
+    weights, buffers = {}, {}
+    model, history = train(epochs=50, callbacks=[Spoil(), EarlyStopping(patience=4)])
+    best = int(np.argmin(history["val_loss"]))
+    assert history.best_epoch == best
+    assert len(history.epochs) == best + 1 + 4
+    assert history.stopped == "val_loss has not become better for 4 epochs"
+    assert np.array_equal(model.params.flat, weights[best])
+    for name, array in model.buffers.items():
+        assert np.array_equal(array, buffers[best][name])
+    last, other = train(epochs=50, callbacks=[Spoil(), EarlyStopping(patience=4, restore=False)])
+    assert np.array_equal(last.params.flat, weights[len(other.epochs) - 1])
+
+
+def test_min_delta_is_what_counts_as_better():
+    _, history = train(epochs=20, callbacks=[EarlyStopping(patience=3, min_delta=10.0)])
+    assert len(history.epochs) == 4
+    stopping = EarlyStopping(patience=3, min_delta=10.0)
+    for _ in range(2):  # the same object again begins anew
+        _, history = train(epochs=20, callbacks=[stopping])
+        assert len(history.epochs) == 4
+
+
+def test_a_metric_can_say_what_is_best():
+    options = {"metrics": {"accuracy": Accuracy()}, "monitor": "val_accuracy", "maximize": True, "epochs": 8}
+    _, history = train(optimizer=Adam(0.05), **options)
+    assert history.best_epoch == int(np.argmax(history["val_accuracy"]))
+    _, history = train(validation=None)
+    assert history.best_epoch == int(np.argmin(history["loss"]))
+
+
+def test_limits_close_the_epoch_early():
+    _, history = train(epochs=9, callbacks=[StopAfter(steps=6)])
+    assert history.stopped == "6 updates were made"
+    assert len(history["val_loss"]) == 2
+    _, history = train(epochs=9, callbacks=[StopAfter(seconds=0)])
+    assert len(history.epochs) == 1
+    with pytest.raises(ValueError, match="either steps or seconds"):
+        StopAfter()
+
+
+def test_a_diverging_run_stops_with_the_best_weights(backend):
+    class Spoil(Callback):
+        def after_step(self, run):
+            if run.step == 8:
+                kept.append(run.model.params.flat.copy())
+            if run.step == 10:
+                run.model.params["3.U"][0, 0] = np.inf
+
+    kept = []
+    with pytest.warns(TrainingWarning) as caught:
+        model, history = train(epochs=9, callbacks=[Spoil()])
+    message = str(caught[0].message)
+    assert len(caught) == 1
+    assert "training diverged at step 10: the loss is nan" in message
+    assert "parameter '3.U' holds numbers that are not finite" in message
+    assert f"those after epoch {history.best_epoch}" in message
+    assert history.stopped.startswith("diverged at step 10")
+    assert len(history.epochs) == 2
+    assert history.best_epoch == 1
+    assert np.array_equal(model.params.flat, kept[0])
+
+
+def test_a_run_that_diverges_at_once_keeps_what_it_began_with():
+    model = MODELS["recurrent"]()
+    before = model.params.flat.copy()
+    x = np.full((4, 3, 2), 1e30, "float32")
+    huge = Sequential([Dense(2, 3, seed=0), Dense(3, 1, seed=0)])
+    with pytest.warns(TrainingWarning, match="training diverged at step 0: the loss is inf; the largest weight"):
+        fastrnn.fit(huge, MeanSquaredError(), SGD(), (x, np.zeros((4, 3, 1), "float32")), progress=False)
+    with pytest.warns(TrainingWarning, match="the gradient of parameter 'W' is not finite"):
+        fastrnn.fit(model, Poisoned(), SGD(), (x * 0, np.zeros((4, 3), int)), epochs=1, progress=False)
+    assert np.array_equal(model.params.flat, before)
+
+
+class Poisoned(SoftmaxCrossEntropy):
+    """A finite loss with a gradient that is not."""
+
+    def __call__(self, *arguments, **options):
+        value, slopes = super().__call__(*arguments, **options)
+        return value, slopes * np.float32(np.nan)
+
+
+def test_no_update_is_made_with_a_gradient_that_is_not_finite():
+    model, adam = MODELS["recurrent"](), Adam()
+    with pytest.warns(TrainingWarning, match="the gradient's norm is nan"):
+        history = train(model, optimizer=adam, callbacks=[Spoiled()])[1]
+    assert adam.get_state()["t"] == 2
+    assert np.isfinite(model.params.flat).all()
+    assert len(history.epochs) == 0
+
+
+class Spoiled(Callback):
+    def after_backward(self, run):
+        if run.step == 2:
+            run.grads["b"][0] = np.nan
+
+
+def test_ctrl_c_comes_after_a_whole_update():
+    class Interrupt(Callback):
+        def after_backward(self, run):
+            if run.step == 5:
+                signal.raise_signal(signal.SIGINT)
+
+    recorder, model, adam = Recorder(), make_model(), Adam(0.01)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, optimizer=adam, callbacks=[Interrupt(), recorder])
+    assert recorder.moments[-2:] == [("step", 6), "interrupted"]
+    assert adam.get_state()["t"] == 6
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    whole, same = Adam(0.01), make_model()
+    train(same, optimizer=whole, callbacks=[StopAfter(steps=6)])
+    assert np.array_equal(model.params.flat, same.params.flat)
+
+
+def test_a_second_ctrl_c_strikes_at_once():
+    class Interrupt(Callback):
+        def after_backward(self, run):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[recorder, Interrupt()])
+    assert recorder.moments == ["begin"]  # nobody is told of an update that is half done
+
+
+def test_a_run_in_another_thread_leaves_signals_alone():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(train(epochs=1)[1]))
+    thread.start()
+    thread.join()
+    assert len(found[0].epochs) == 1
+
+
+def test_batches_of_ones_own(backend):
+    x, y, lengths = sequences()
+    parts = [(x[k : k + 10], y[k : k + 10], lengths[k : k + 10]) for k in (0, 10, 20)]
+
+    def shuffled(rng):
+        return (parts[k] for k in rng.permutation(3))
+
+    for source in (parts, shuffled, batches(x, y, lengths, size=10)):
+        _, history = train(MODELS["recurrent"](), train=source)
+        assert history["loss"][-1] < history["loss"][0]
+    recorder = Recorder()
+    train(MODELS["recurrent"](), train=shuffled, callbacks=[recorder])
+    orders = [[int(b.lengths[0]) for b in recorder.batches[k : k + 3]] for k in (0, 3, 6, 9)]
+    assert len(set(map(tuple, orders))) > 1
+
+
+def test_lists_of_unequal_length():
+    x, y, lengths = sequences()
+    lists = [[a[:n] for a, n in zip(array, lengths, strict=True)] for array in (x, y)]
+    found = [
+        fastrnn.fit(
+            MODELS["recurrent"](), SoftmaxCrossEntropy(), Adam(0.01), data, data, epochs=3, progress=False, seed=0
+        )
+        for data in ((x, y, lengths), tuple(lists))
+    ]
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-6)
+
+
+def test_holes_in_sequences_are_skipped():
+    x, y, lengths = sequences()
+    mask = np.arange(9) < lengths[:, None]
+    by_mask, by_lengths = MODELS["dense"](), MODELS["dense"]()
+    for model, batch in ((by_mask, Batch(x, y, mask=mask)), (by_lengths, Batch(x, y, lengths))):
+        fastrnn.fit(model, SoftmaxCrossEntropy(), SGD(0.1), [batch], epochs=2, progress=False)
+    assert np.allclose(by_mask.params.flat, by_lengths.params.flat, rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(by_mask.params.flat, MODELS["dense"]().params.flat)
+
+
+def test_a_state_is_carried_where_batches_say_so(backend):
+    """Learned by heart: symbols whose successors are clear only from further back than a window."""
+    codes = np.tile([0, 1, 1, 2], 60)
+    losses = {}
+    for carry in (True, False):
+        model = Sequential([Embedding(3, 4, seed=0), GRU(4, 8, seed=1), Dense(8, 3, seed=2)])
+        data = [b._replace(carry=b.carry and carry) for b in text_batches(codes, 2, 1)]
+        losses[carry] = fastrnn.fit(model, SoftmaxCrossEntropy(), Adam(0.02), data, data, epochs=4, progress=False)[
+            "val_loss"
+        ][-1]
+    assert losses[True] < 0.2 < 0.34 < losses[False]
+
+
+def test_evaluation_does_not_depend_on_the_batches():
+    x, y, lengths = sequences()
+    model, measures = make_model(), {"loss": SoftmaxCrossEntropy(), "accuracy": Accuracy()}
+    whole = evaluate(model, measures, [(x, y, lengths)])
+    for size in (1, 7, 40):
+        found = evaluate(model, measures, batches(x, y, lengths, size=size, bucket=True))
+        assert found == pytest.approx(whole, rel=1e-6)
+    assert all(map(math.isnan, evaluate(model, measures, []).values()))
+    rows = evaluate(
+        model, {"rows": lambda outputs, y, **_: (float(len(y)), None)}, [(x[:30], y[:30]), (x[:10], y[:10])]
+    )
+    assert rows["rows"] == (30 * 30 + 10 * 10) / 40
+
+
+def test_progress_says_where_the_run_is(capsys):
+    train(epochs=3, progress=True)
+    bar = capsys.readouterr().err
+    assert "epoch 3/3: 100%" in bar
+    assert "12/12" in bar
+    for word in ("loss ", "val_loss ", "steps/s"):
+        assert word in bar
+    train(epochs=1, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_of_the_callers_is_written_to():
+    x, y, lengths = sequences()
+    copies = [a.copy() for a in (x, y, lengths)]
+    for a in (x, y, lengths):
+        a.flags.writeable = False
+    fastrnn.fit(
+        make_model(), SoftmaxCrossEntropy(), Adam(), (x, y, lengths), (x, y, lengths), epochs=1, progress=False, seed=0
+    )
+    for a, b in zip((x, y, lengths), copies, strict=True):
+        assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def test_dropout_is_the_seeds_and_nothing_is_dropped_in_validation():
+    x, y, lengths = sequences()
+    model = Sequential([GRU(2, 8, seed=0), Dropout(0.5), Dense(8, V, seed=1)])
+    still = fastrnn.fit(
+        model, SoftmaxCrossEntropy(), SGD(0.0), (x, y, lengths), (x, y, lengths), epochs=3, progress=False, seed=0
+    )
+    assert len(set(still["val_loss"])) == 1
+    assert len(set(still["loss"])) == 3
+
+
+def generator():
+    yield from ()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "^epochs must be at least 1"),
+        ({"clip_norm": 0}, ValueError, "^clip_norm must lie in"),
+        ({"clip_value": "1"}, TypeError, "^clip_value must be a number"),
+        ({"optimizer": 0.1}, TypeError, "^optimizer must be one of fastrnn.optim, got 0.1"),
+        ({"callbacks": [print]}, TypeError, r"^callbacks\[0\] must be a Callback"),
+        ({"monitor": "accuracy"}, ValueError, "^monitor must be one of loss, val_loss, got 'accuracy'"),
+        ({"monitor": "val_loss", "validation": None}, ValueError, "^monitor must be one of loss, got 'val_loss'"),
+        (
+            {"metrics": {"a": Accuracy()}, "validation": None},
+            ValueError,
+            "^metrics must go with validation data, got a",
+        ),
+        ({"train": generator()}, TypeError, "^train must give batches in every epoch: pass a list or a function"),
+        ({"validation": generator()}, TypeError, "^validation must give batches in every epoch"),
+        ({"train": []}, ValueError, "^train must give at least one batch in every epoch, gave none in epoch 0"),
+        ({"train": [1]}, TypeError, "^a batch must be a tuple"),
+        ({"train": 5}, TypeError, r"^train must be a tuple \(x, y\), or give batches, got int"),
+        ({"train": (1,)}, ValueError, r"^train must be \(x, y\) or \(x, y, lengths\)"),
+        ({"train": (np.ones((3, 2, 2), "f"), np.ones(2, int))}, ValueError, "^y must have as many rows as x, 3, got 2"),
+        ({"train": (np.ones((3, 2, 7), "f"), np.ones((3, 2), int))}, ValueError, r"^x must have shape \(N, T, 2\)"),
+        ({"seed": "x"}, TypeError, "^seed must be an integer"),
+    ],
+)
+def test_errors_leave_the_model_alone(options, error, message):
+    model = make_model()
+    before = model.params.flat.copy()
+    with pytest.raises(error, match=message):
+        train(model, **options)
+    assert np.array_equal(model.params.flat, before)
+
+
+def test_the_import_stays_light():
+    code = "import sys, fastrnn; print([m for m in ('tqdm', 'safetensors', 'matplotlib') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -1,0 +1,138 @@
+"""check_gradients passes what is right, and names what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stacks import EMBEDDED, RECURRENT, STACKS, inputs, make
+
+import fastrnn
+from fastrnn import (
+    GRU,
+    LSTM,
+    Attention,
+    AttentionLSTM,
+    BatchNorm,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    Sequential,
+    check_gradients,
+)
+
+OPTIONS = {"dtype": "float64", "seed": 0}
+OTHERS = {
+    "dense": (Dense(4, 3, "tanh", **OPTIONS), {}),
+    "batch norm": (BatchNorm(4, dtype="float64"), {"lengths": [5, 0, 2], "tolerance": 1e-5}),
+    "attention": (AttentionLSTM(4, 3, 2, **OPTIONS), {"lengths": [5, 1, 3]}),
+    "pair": (Bidirectional(GRU(4, 3, **OPTIONS), merge=None), {"lengths": [5, 1, 3]}),
+    "dropout": (Dropout(0.5), {}),
+    "stack": (
+        Sequential([LSTM(4, 3, **OPTIONS), Dropout(0.3), LayerNorm(3, dtype="float64"), LastStep(3, dtype="float64")]),
+        {"lengths": [5, 1, 3]},
+    ),
+    "pooled": (Sequential([GRU(4, 3, **OPTIONS), Attention(3, 2, **OPTIONS), Dense(3, 1, **OPTIONS)]), {}),
+}
+
+
+def x_for(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(3, 5, 4))
+
+
+@pytest.mark.parametrize("name", [*RECURRENT, *STACKS, *EMBEDDED])
+@pytest.mark.parametrize("lengths", [None, [6, 0, 3]], ids=["full", "ragged"])
+def test_recurrent_layers(name, lengths, backend):
+    layer = make(name)
+    report = check_gradients(layer, inputs(name), lengths=lengths, entries=8)
+    assert set(layer.params) < set(report)
+    assert ("x" in report) == (name not in EMBEDDED)
+    assert any(key.startswith("state") for key in report)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_layers(name):
+    layer, options = OTHERS[name]
+    report = check_gradients(layer, x_for(), **options)
+    assert set(report) >= {"x", *layer.params}
+
+
+def test_a_given_state_and_single_sequences():
+    state = (np.full((3, 4), 0.5), np.full((3, 4), -0.5))
+    before = [a.copy() for a in state]
+    report = check_gradients(LSTM(4, 4, **OPTIONS), x_for(), state=state)
+    assert report["state.1"].error < 1e-9
+    assert all(np.array_equal(a, b) for a, b in zip(state, before, strict=True))
+    assert check_gradients(GRU(4, 2, **OPTIONS), x_for()[0])["U"].error < 1e-9
+
+
+def test_entries_are_drawn_or_all_looked_at():
+    layer = LSTM(4, 3, **OPTIONS)
+    assert check_gradients(layer, x_for(), entries=7)["U"].checked == 7
+    whole = check_gradients(layer, x_for(), entries=None)
+    assert whole["U"].checked == layer.params["U"].size
+    assert whole == check_gradients(layer, x_for(), entries=None)
+
+
+class Wrong(LSTM):
+    """A layer whose gradient of U is off at one place."""
+
+    off = 1e-4
+
+    def backward(self, tape, dy=None, dstate=None, *, input_gradient=True):
+        dx, dstate, grads = super().backward(tape, dy, dstate, input_gradient=input_gradient)
+        grads["U"][1, 2] += self.off
+        return dx, dstate, grads
+
+
+def test_a_wrong_gradient_is_named():
+    layer = Wrong(4, 3, **OPTIONS)
+    with pytest.raises(
+        AssertionError, match=r"^the gradient of 'U' of Wrong\(4, 3\) is wrong at \[1, 2\]: backward gives"
+    ):
+        check_gradients(layer, x_for(), entries=None)
+    report = check_gradients(layer, x_for(), entries=None, tolerance=None)
+    entry = report["U"]
+    assert entry.index == (1, 2)
+    assert entry.backward - entry.difference == pytest.approx(1e-4, rel=1e-6)
+    assert max(other.error for name, other in report.items() if name != "U") < 1e-9
+    assert check_gradients(layer, x_for(), entries=None, tolerance=0.1)
+
+
+def test_nan_is_wrong():
+    layer = Wrong(4, 3, **OPTIONS)
+    layer.off = np.nan
+    with pytest.raises(AssertionError, match=r"'U' .* backward gives nan"):
+        check_gradients(layer, x_for(), entries=None)
+
+
+def test_nothing_is_changed():
+    layer, x = Sequential([BatchNorm(4, dtype="float64"), GRU(4, 3, **OPTIONS)]), x_for()
+    params, buffers = layer.params.flat.copy(), {name: a.copy() for name, a in layer.buffers.items()}
+    x.flags.writeable = False
+    check_gradients(layer, x, tolerance=1e-4)
+    assert np.array_equal(layer.params.flat, params)
+    for name, a in layer.buffers.items():
+        assert np.array_equal(a, buffers[name])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: check_gradients(LSTM(4, 3), x_for()), ValueError, "^layer must be of dtype float64"),
+        (lambda: check_gradients(print, x_for()), TypeError, "^layer must be a layer"),
+        (lambda: check_gradients(LSTM(5, 3, **OPTIONS), x_for()), ValueError, r"^x must have shape \(N, T, 5\)"),
+        (lambda: check_gradients(LSTM(4, 3, **OPTIONS), x_for(), entries=0), ValueError, "^entries must be at least 1"),
+        (lambda: check_gradients(LSTM(4, 3, **OPTIONS), x_for(), tolerance=0), ValueError, "^tolerance must lie in"),
+        (lambda: check_gradients(Embedding(4, 3, **OPTIONS), [[5]]), ValueError, r"^x must lie in 0\.\.3, got 5"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_it_is_public():
+    assert fastrnn.check_gradients is check_gradients
