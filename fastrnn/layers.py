@@ -11,7 +11,7 @@ from . import init
 from ._arrays import as_choice, as_shape, as_size
 from .layer import Call, StatelessLayer
 from .params import Params
-from .reference import sigmoid
+from .activations import sigmoid
 
 Array = np.ndarray
 

@@ -26,7 +26,7 @@ _BUSY = "session is in use by another thread: make one session per thread"
 
 
 def _sigmoid(a: Array, out: Array) -> None:
-    """`fastrnn.reference.sigmoid`, in place and in the same order."""
+    """`fastrnn.activations.sigmoid`, in place and in the same order."""
     np.multiply(a, 0.5, out=out)
     np.tanh(out, out=out)
     out += 1
