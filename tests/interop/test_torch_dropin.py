@@ -173,23 +173,43 @@ def test_gradcheck(kind, packed, backend):
     assert torch.autograd.gradcheck(outputs, (x, *as_tuple(hx), *ours.parameters()))
 
 
-def test_the_kernels_run(kind, monkeypatch):
-    """Nothing above means anything if PyTorch computes."""
-    calls = []
+@pytest.fixture
+def calls(monkeypatch):
+    """One entry for every layer that runs on the kernels: its plan."""
+    plans = []
     forward = implementation.run
-    monkeypatch.setattr(implementation, "run", lambda *args: calls.append(1) or forward(*args))
+
+    def run(plan, *args):
+        plans.append(plan)
+        return forward(plan, *args)
+
+    monkeypatch.setattr(implementation, "run", run)
+    return plans
+
+
+def test_the_kernels_run(kind, calls):
+    """Nothing above means anything if PyTorch computes."""
     theirs, ours = pair(kind, 3, 4, num_layers=2)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
         ours(torch.zeros(5, 2, 3, dtype=torch.float64))
         theirs(torch.zeros(5, 2, 3, dtype=torch.float64))
-    assert calls == [1, 1]
+    assert len(calls) == 2
 
 
-def test_nothing_is_kept_where_no_gradient_is_wanted(kind, monkeypatch):
-    plans = []
-    forward = implementation.run
-    monkeypatch.setattr(implementation, "run", lambda plan, *args: plans.append(plan) or forward(plan, *args))
+@pytest.mark.parametrize("N, T, D, ours", [(1, 63, 512, False), (2, 32, 512, True), (64, 1, 3, False), (1, 2, 3, True)])
+def test_what_does_not_pay_is_pytorchs(kind, calls, N, T, D, ours):
+    theirs, module = pair(kind, D, 32 * 4)
+    with torch.no_grad():
+        for x in (torch.randn(T, N, D, dtype=torch.float64), pack_sequence([torch.zeros(T, D).double()] * N)):
+            calls.clear()
+            y, expected = (m(x)[0] for m in (module, theirs))
+            assert bool(calls) is ours
+            pairs = (y.data, expected.data) if isinstance(x, PackedSequence) else (y, expected)
+            assert_same(*([part] for part in pairs))
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted(kind, calls):
     _, ours = pair(kind, 3, 4)
     x = torch.zeros(5, 2, 3, dtype=torch.float64)
     with torch.no_grad():
@@ -198,7 +218,7 @@ def test_nothing_is_kept_where_no_gradient_is_wanted(kind, monkeypatch):
         assert ours(x)[0].is_inference()
     frozen = copy.deepcopy(ours).requires_grad_(False)
     assert frozen(x)[0].grad_fn is None
-    assert [plan.keep for plan in plans] == [False, False, False]
+    assert [plan.keep for plan in calls] == [False, False, False]
     assert frozen(x.requires_grad_())[0].grad_fn is not None
 
 

@@ -15,6 +15,9 @@ from .scan import Plan, Rows, Scan, _rows, run
 
 _CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
 _PROJECTS = "proj_size" in (field.name for field in fields(Cell))
+FEW_ROWS, LARGE_WEIGHTS = 64, 64 * 1024
+"""A call with fewer rows than this and weights at least as large does not pay for having the weights packed. Nor does
+one of a single time step, whatever its size."""
 _warned: set[tuple[str, str]] = set()
 
 
@@ -82,6 +85,8 @@ class _DropIn(nn.RNNBase):
             return super().forward(input, hx)
         if not self._fits(input, data, states):
             return super().forward(input, hx)  # which raises, in PyTorch's words
+        if self._is_short(input, data):
+            return super().forward(input, hx)
         if isinstance(input, PackedSequence):
             return self._packed(input, states)
         return self._padded(input, states)
@@ -112,6 +117,15 @@ class _DropIn(nn.RNNBase):
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
+
+    def _is_short(self, input: Any, data: Tensor) -> bool:
+        """Whether PyTorch is faster."""
+        if isinstance(input, PackedSequence):
+            steps = len(input.batch_sizes)
+        else:
+            steps = data.shape[1 if self.batch_first and data.dim() == 3 else 0]
+        large = self._flat_weights[0].numel() >= LARGE_WEIGHTS
+        return steps == 1 or (large and data.numel() // self.input_size < FEW_ROWS)
 
     def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Of h and, of an LSTM, of c; ``batch`` is (N,), or () for a single sequence."""
@@ -165,12 +179,48 @@ class _DropIn(nn.RNNBase):
 
 
 class LSTM(_DropIn, nn.LSTM):
-    """`torch.nn.LSTM` on fastrnn's kernels."""
+    """`torch.nn.LSTM` on fastrnn's kernels: the same constructor, parameters, state dict, calls and results.
+
+    It extends PyTorch's class and replaces the computation. PyTorch computes what the kernels cannot: tensors that are
+    on another device, in half precision or under autocast, and what is being traced, compiled or transformed; the
+    first time it says so in a warning. It also computes calls of one time step, and of few rows with large weights,
+    where it is the faster one. Errors are PyTorch's. Threads are fastrnn's, see `fastrnn.set_num_threads`.
+
+    There is no second derivative: asking for it is a RuntimeError.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn.interop.torch import LSTM
+    >>> module = LSTM(3, 5, num_layers=2, batch_first=True)
+    >>> y, (h, c) = module(torch.zeros(4, 7, 3))
+    >>> y.shape, h.shape
+    (torch.Size([4, 7, 5]), torch.Size([2, 4, 5]))
+    """
 
 
 class GRU(_DropIn, nn.GRU):
-    """`torch.nn.GRU` on fastrnn's kernels."""
+    """`torch.nn.GRU` on fastrnn's kernels; see `LSTM`.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn.interop.torch import GRU
+    >>> module = GRU(3, 5, bidirectional=True)
+    >>> y, h = module(torch.nn.utils.rnn.pack_sequence([torch.zeros(7, 3), torch.zeros(4, 3)]))
+    >>> y.data.shape, h.shape
+    (torch.Size([11, 10]), torch.Size([2, 2, 5]))
+    """
 
 
 class RNN(_DropIn, nn.RNN):
-    """`torch.nn.RNN` on fastrnn's kernels."""
+    """`torch.nn.RNN` on fastrnn's kernels; see `LSTM`.
+
+    Examples
+    --------
+    >>> import pytest; torch = pytest.importorskip("torch")
+    >>> from fastrnn.interop.torch import RNN
+    >>> y, h = RNN(3, 5, nonlinearity="relu")(torch.zeros(7, 4, 3))
+    >>> y.shape, h.shape
+    (torch.Size([7, 4, 5]), torch.Size([1, 4, 5]))
+    """
