@@ -376,18 +376,20 @@ def rnn_forward(
     packed, noise = order.pack(x), _packed_noise(order, noise)
     module = backend.current()
     y = module.empty((len(packed), h0.shape[1]), dtype)
+    c: Any  # each sequence's last one
     if keep and checkpoint and len(packed):
         tape, c = _forward_in_parts(Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y)), checkpoint)
     elif keep:
         trace = _trace(cell, module, len(packed), H, dtype, noise, y)
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True)
-        tape, c = Tape(cell, module, params, order, noise, packed, h0, c0, trace), None
+        tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace)
+        c = None if c0 is None else order.last(trace.c, c0)
     else:
         tape, c = None, None if c0 is None else c0.copy()
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False)
     final = [order.last(y, h0)]
     if c0 is not None:
-        final.append(order.last(tape.trace.c, c0) if c is None and tape is not None else c)
+        final.append(c)
     return order.unpack_output(y), _as_state([order.restore(part) for part in final]), tape
 
 
@@ -478,7 +480,7 @@ class _Part:
     low: int
     high: int
 
-    def __call__(self, packed: Array | None) -> Array | None:
+    def __call__(self, packed: Any) -> Any:
         return None if packed is None else packed[self.low : self.high]
 
 

@@ -466,7 +466,7 @@ class LSTM(RecurrentLayer):
             shape["output_activation"] = self.cell.output_activation.option
         return {**{name: value for name, value in shape.items() if value}, **self._functions(), **super()._options()}
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Any,
         state: Any = None,

@@ -290,7 +290,7 @@ def _lstm_forward(cell, params, a, left, h, c):
     return h @ params["W_proj"] if cell.proj_size else h, c_new, (i, *f, g, o), norm
 
 
-def _squashed(cell: Cell, params: Params, c: Array) -> tuple[Array, Array | None, Array | None]:
+def _squashed(cell: Cell, params: Params, c: Array) -> tuple[Array, Any, Any]:
     """What the output's function is given: c, or c normalised; then also c_hat and its factor."""
     if not cell.layer_norm:
         return c, None, None

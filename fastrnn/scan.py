@@ -6,6 +6,7 @@ All arrays are in packed order, which `fastrnn.reference` describes. P is the wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,9 @@ class Noise:
         Share of the new value in each state: state + share * (new - state).
     """
 
-    mask: Array | None = None
-    new_h: Array | None = None
-    new_c: Array | None = None
+    mask: Any = None
+    new_h: Any = None
+    new_c: Any = None
 
 
 SILENT = Noise()
@@ -51,10 +52,10 @@ class Trace:
     """
 
     y: Array
-    c: Array | None = None
-    gates: Array | None = None
-    c_new: Array | None = None
-    x_hat: Array | None = None
-    u_hat: Array | None = None
-    x_scale: Array | None = None
-    u_scale: Array | None = None
+    c: Any = None
+    gates: Any = None
+    c_new: Any = None
+    x_hat: Any = None
+    u_hat: Any = None
+    x_scale: Any = None
+    u_scale: Any = None
