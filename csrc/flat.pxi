@@ -47,7 +47,8 @@ cdef void update_of(
     cdef Update[floating] u
     cdef long n = params.shape[0]
     cdef int threads = team(n, UPDATE_PER_THREAD)
-    u.params, u.grads, u.m, u.v = <floating*>memory(params), <floating*>memory(grads), <floating*>memory(m), <floating*>memory(v)
+    u.params, u.grads = <floating*>memory(params), <floating*>memory(grads)
+    u.m, u.v = <floating*>memory(m), <floating*>memory(v)
     with nogil:
         if threads == 1:
             update_share(kernels, rule, step, &u, n, 0, 1)

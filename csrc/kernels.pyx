@@ -387,7 +387,8 @@ cdef void parameter_gradients(
         sums.b, sums.ldb = <const floating*>NULL, 0
         if r.b != NOTHING:
             sums.b, sums.ldb = at[r.b].at + r.b_block * s.H, at[r.b].ld
-        s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads), split(r.columns, unit, thread + 1, threads))
+        s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads),
+                              split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         if s.dx != NULL:
             input_gradient(s, low, n, thread, threads)
@@ -431,7 +432,9 @@ cdef void backward_step(
     s.kernels.backward(op.what, step, row0, row1, unit0, unit1)
 
 
-cdef void keep_left_sides(Scan[floating]* s, const At[floating]* at, long t, long low, long row0, long row1) noexcept nogil:
+cdef void keep_left_sides(
+    Scan[floating]* s, const At[floating]* at, long t, long low, long row0, long row1,
+) noexcept nogil:
     """Copy what stands to the left in the weight gradients' products, and is not in order elsewhere."""
     cdef long at_row = s.start[t] - low + row0, n = row1 - row0
     if s.mask == NULL:
@@ -571,7 +574,8 @@ cdef int set_params(Params[floating]* p, params) except -1:
     p.W, p.U, p.b = <floating*>memory(params["W"]), <floating*>memory(params["U"]), <floating*>memory(params["b"])
     if len(params) > 3:
         p.b_rec = <floating*>memory(params.get("b_rec"))
-        p.p, p.P, p.W_proj = <floating*>memory(params.get("p")), <floating*>memory(params.get("P")), <floating*>memory(params.get("W_proj"))
+        p.p, p.P = <floating*>memory(params.get("p")), <floating*>memory(params.get("P"))
+        p.W_proj = <floating*>memory(params.get("W_proj"))
         p.gain_W, p.gain_U = <floating*>memory(params.get("gain_W")), <floating*>memory(params.get("gain_U"))
         p.gain_c, p.bias_c = <floating*>memory(params.get("gain_c")), <floating*>memory(params.get("bias_c"))
     return 0
@@ -612,7 +616,8 @@ cdef long row_distance(array):
 cdef int set_noise(Scan[floating]* s, noise) except -1:
     if noise is SILENT:
         return 0
-    s.mask, s.new_h, s.new_c = <floating*>memory(noise.mask), <floating*>memory(noise.new_h), <floating*>memory(noise.new_c)
+    s.mask = <floating*>memory(noise.mask)
+    s.new_h, s.new_c = <floating*>memory(noise.new_h), <floating*>memory(noise.new_c)
     s.new_h_ld, s.new_c_ld = row_distance(noise.new_h), row_distance(noise.new_c)
     return 0
 
@@ -639,7 +644,8 @@ cdef int backward_of(
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
-    s.dy, s.dcells, s.dh, s.dc, s.dx = <floating*>memory(dy), <floating*>memory(dcells), <floating*>memory(dh), <floating*>memory(dc), <floating*>memory(dx)
+    s.dy, s.dcells = <floating*>memory(dy), <floating*>memory(dcells)
+    s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>memory(dx)
     set_params(&s.grads, grads)
     compose(&s, True)
     return execute(&s, True)
@@ -648,9 +654,11 @@ cdef int backward_of(
 def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads):
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
     if x.dtype == np.float32:
-        backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads)
+        backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
+                           grads)
     else:
-        backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads)
+        backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
+                            grads)
 
 
 def chunk_steps(cell, long N, long D, long H, dtype):

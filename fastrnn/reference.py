@@ -367,9 +367,9 @@ def _gru_before_forward(cell, params, a, left, h, c):
     r, z = np.split(_gate(cell, a[:, : 2 * H] + u_rz), 2, axis=1)
     u_n, norm_n = _part(cell, params, (r * left) @ U[:, 2 * H :], 1)
     n = _candidate(cell, a[:, 2 * H :] + u_n)
-    norm = (
-        None if norm_rz is None else tuple(np.concatenate(both, axis=1) for both in zip(norm_rz, norm_n, strict=True))
-    )
+    norm = None
+    if norm_rz is not None and norm_n is not None:
+        norm = tuple(np.concatenate(both, axis=1) for both in zip(norm_rz, norm_n, strict=True))
     return (1 - z) * n + z * h, None, (r, z, n), norm
 
 
