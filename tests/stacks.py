@@ -38,9 +38,7 @@ STACKS = {
     "recurrent": lambda **o: Sequential([LSTM(D, 6, **o), SimpleRNN(6, 3, reverse=True, **o), GRU(3, H, **o)]),
     "dense ends": lambda **o: Sequential([Dense(D, 4, "sigmoid", **o), GRU(4, 6, **o), Dense(6, H, **o)]),
     "dense between": lambda **o: Sequential([LSTM(D, 4, **o), Dense(4, 6, "tanh", **o), LSTM(6, H, **o)]),
-    "norms": lambda **o: Sequential(
-        [_norm(LayerNorm, D, o), GRU(D, 6, **o), _norm(LayerNorm, 6, o), Dense(6, H, **o)]
-    ),
+    "norms": lambda **o: Sequential([_norm(LayerNorm, D, o), GRU(D, 6, **o), _norm(LayerNorm, 6, o), Dense(6, H, **o)]),
     "bidirectional": lambda **o: Sequential(
         [Bidirectional(LSTM(D, 4, **o)), Bidirectional(GRU(8, 3, **o), "mul"), Dense(3, H, **o)]
     ),
