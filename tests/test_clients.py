@@ -7,6 +7,7 @@ are skipped where they are not there.
 g2p_en      GRU encoder and decoder, English spelling to phonemes           github.com/Kyubyong/g2p, Apache-2.0
 g2pM        ragged bidirectional LSTM, Mandarin characters to pinyin        github.com/kakaobrain/g2pM, Apache-2.0
 silero_vad  LSTM over 900 steps of audio, streamed: is there speech?        github.com/snakers4/silero-vad, MIT
+rnnoise     three reset-before GRUs with a relu candidate: noise reduction  github.com/xiph/rnnoise, BSD-3
 =========== =============================================================== ==========================================
 """
 
@@ -31,6 +32,8 @@ TOLERANCES = {
     "g2pM": 5e-6,
     "silero_vad": 5e-6,
     "silero_vad probability": 2e-6,
+    "rnnoise": 1e-5,
+    "rnnoise, its own table of tanh": 4e-5,  # which differs from tanh by up to 3.3e-5
 }
 
 
@@ -206,3 +209,50 @@ class TestSileroVad:
                 assert scaled_error(session.state[1][0], z["c"][t]) <= TOLERANCES["silero_vad"]
         assert scaled_error(h, z["h"]) <= TOLERANCES["silero_vad"]
         self._assert_probability(h, z)
+
+
+class TestRnnoise:
+    """Three GRUs, reset before the product and relu candidates: states reach 17. Weights in Keras's layout."""
+
+    def _gru(self, z: dict[str, Array], name: str) -> GRU:
+        W, U, b = (z[f"{name}_{part}"] for part in ("W", "U", "bias"))
+        H = len(U)
+        layer = GRU(len(W), H, reset_after=False, activation="relu")
+        order = np.r_[H : 2 * H, :H, 2 * H : 3 * H]  # Keras has z r h, the layer r z n
+        layer.params.update(W=W[:, order], U=U[:, order], b=b[order])
+        return layer
+
+    def _dense(self, z: dict[str, Array], name: str, activation: str) -> Dense:
+        return _dense(z[f"{name}_W"].T, z[f"{name}_bias"], activation)
+
+    def _run(self, z: dict[str, Array]) -> dict[str, Array]:
+        """The whole network over 600 frames."""
+        features = z["features"]
+        dense = self._dense(z, "input_dense", "tanh")(features)
+        vad, _ = self._gru(z, "vad_gru")(dense)
+        noise, _ = self._gru(z, "noise_gru")(np.hstack([dense, vad, features]))
+        denoise, _ = self._gru(z, "denoise_gru")(np.hstack([vad, noise, features]))
+        return {
+            "dense": dense,
+            "vad_gru": vad,
+            "noise_gru": noise,
+            "denoise_gru": denoise,
+            "gains": self._dense(z, "denoise_output", "sigmoid")(denoise),
+            "vad": self._dense(z, "vad_output", "sigmoid")(vad),
+        }
+
+    def test_600_frames(self, backend):
+        z = _load("rnnoise")
+        assert z["denoise_gru_out"].max() > 10
+        for name, found in self._run(z).items():
+            assert scaled_error(found, z[f"exact_{name}_out"]) <= TOLERANCES["rnnoise"], name
+            assert scaled_error(found, z[f"{name}_out"]) <= TOLERANCES["rnnoise, its own table of tanh"], name
+
+    def test_control_reset_after_does_not_pass(self):
+        z = _load("rnnoise")
+        before = self._gru(z, "denoise_gru")
+        after = GRU(before.input_size, before.hidden_size, activation="relu")
+        after.params.update(before.params)
+        x, expected = z["denoise_gru_in_exact"], z["exact_denoise_gru_out"]
+        assert scaled_error(before(x)[0], expected) <= TOLERANCES["rnnoise"]
+        assert scaled_error(after(x)[0], expected) > 0.1

@@ -121,7 +121,7 @@ class TestKerasFile:
         now = load(_archive(tmp_path / "3.keras", config, weights))
         then = load(_archive(tmp_path / "2.keras", config, weights, {"keras_version": "2.15.0"}))
         assert np.abs(now(x)[0] - then(x)[0]).max() > 1e-3
-        layers = [model.layers[0].recurrent_activation for model in (now, then)]
+        layers = [model.layers[0]._config()["recurrent_activation"] for model in (now, then)]
         assert layers == ["hard_sigmoid", ("hard_sigmoid", 0.2, 0.5)]
 
     @pytest.mark.parametrize("member", ["config.json", "metadata.json", "model.weights.h5"])
