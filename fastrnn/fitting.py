@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint
 from ._arrays import as_size
 from .callbacks import Callback, TrainingWarning
+from .checkpoint import resume as go_on_from
 from .data import Batch, as_batch, batches
 from .history import History
 from .init import as_generator
@@ -94,6 +94,7 @@ class Run:
         metrics: Mapping[str, Any],
         monitor: str | None,
         maximize: bool,
+        checkpoint: bool | int,
         rng: np.random.Generator,
     ):
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
@@ -101,6 +102,7 @@ class Run:
         self.epochs, self.clip_norm, self.clip_value = epochs, clip_norm, clip_value
         self.callbacks = tuple(sorted(callbacks, key=lambda callback: callback.is_last))
         self.monitor, self._maximize = _monitor(monitor, self.measures, validation is not None), maximize
+        self._checkpoint = checkpoint
         self.rng, self.history, self.best = rng, History(), Best(model)
         self.epoch = self.step = 0
         self.batch: Batch | None = None
@@ -177,7 +179,8 @@ class Run:
         # what overflows shows up as a loss or norm that is not finite, and is told of with its step and parameter
         with np.errstate(over="ignore", invalid="ignore"):
             state = self.carried if batch.carry else None
-            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng)
+            options = {"checkpoint": self._checkpoint}
+            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng, **options)
         self.value, self.grads = found.value, found.grads
         if found.grads is None:
             return self._diverged(f"the loss is {found.value}")
@@ -415,6 +418,7 @@ def fit(
     metrics: Mapping[str, Any] | None = None,
     monitor: str | None = None,
     maximize: bool = False,
+    checkpoint: bool | int = False,
     progress: bool = True,
     seed: Any = None,
     resume: Any = None,
@@ -448,6 +452,8 @@ def fit(
         The measure that says which weights are best: "val_loss" (with validation) or "loss" by default.
     maximize : bool
         Whether more of it is better.
+    checkpoint : bool or int
+        Save memory on long sequences at the price of time: as in the ``forward`` of layers with a state.
     progress : bool
         Show a bar on stderr.
     seed : int, numpy.random.Generator or None
@@ -514,9 +520,10 @@ def fit(
         metrics=metrics or {},
         monitor=monitor,
         maximize=maximize,
+        checkpoint=checkpoint,
         rng=as_generator(seed),
     )
     if resume is not None:
-        checkpoint.resume(resume, run)
+        go_on_from(resume, run)
     run.go(progress)
     return run.history

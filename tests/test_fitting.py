@@ -420,6 +420,14 @@ def test_dropout_is_the_seeds_and_nothing_is_dropped_in_validation():
     assert len(set(still["loss"])) == 3
 
 
+def test_memory_can_be_saved(compiled):
+    saved, plain = train(checkpoint=2), train()
+    assert saved[1]["loss"] == plain[1]["loss"]
+    assert np.array_equal(saved[0].params.flat, plain[0].params.flat)
+    with pytest.raises(TypeError, match="checkpoint"):
+        train(Dense(2, V), checkpoint=True)
+
+
 def generator():
     yield from ()
 
