@@ -265,6 +265,15 @@ def test_gradients_that_are_left_out(backend, name):
     assert grads.flat.any()
 
 
+@pytest.mark.parametrize("options", RAGGED.values(), ids=RAGGED)
+@pytest.mark.parametrize("name", COMPOSED)
+def test_checkpoints_give_the_same(backend, name, options):
+    layer, x = make(name), inputs(name)
+    state = initial(layer, x)
+    for checkpoint in (True, 2):
+        near(train(layer, x, state, **options, checkpoint=checkpoint), train(layer, x, state, **options))
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_the_same_generator_gives_the_same_bits(backend, name):
     layer, x = make(name), inputs(name)
