@@ -164,6 +164,22 @@ def test_a_row_of_a_batch_is_the_row_alone(backend, name):
         near(leaves([row, map_state(lambda part, n=n: part[n : n + 1], final)]), leaves([alone, alone_final]))
 
 
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+def test_a_row_of_a_batch_has_the_bits_of_the_row_alone(simd, name, dtype):
+    layer, x = make(name, dtype), inputs(name, dtype=dtype)
+    state, dy = initial(layer, x), map_state(np.cos, layer(x)[0])
+    y, final, tape = layer.forward(x, state, LENGTHS)
+    dx, dstate, _ = layer.backward(tape, dy, final)
+    for n, k in enumerate(LENGTHS):
+
+        def row(results, n=n, k=k):
+            return map_state(lambda part: part[n : n + 1, :k] if part.ndim == 3 else part[n : n + 1], results)
+
+        y1, final1, tape1 = layer.forward(row(x), row(state))
+        dx1, dstate1, _ = layer.backward(tape1, row(dy), final1)
+        same(leaves([y1, final1, dx1, dstate1]), leaves(row([y, final, dx, dstate])))
+
+
 @pytest.mark.parametrize("options", RAGGED.values(), ids=RAGGED)
 @pytest.mark.parametrize("name", COMPOSED)
 def test_permuting_the_batch_permutes_the_result(backend, name, options):

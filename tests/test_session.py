@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from differences import leaves
@@ -18,15 +16,6 @@ FORWARD_STACKS = {
     "three": lambda **o: Sequential([GRU(D, 6, **o), SimpleRNN(6, 40, **o), LSTM(40, H, **o)]),
     "nested": lambda **o: Sequential([Sequential([LSTM(D, 4, **o), GRU(4, 17, **o)]), SimpleRNN(17, H, **o)]),
 }
-
-
-@pytest.fixture
-def simd(compiled: None) -> Iterator[None]:
-    """The packed kernels, which alone promise the same bits for any chunks."""
-    before = fastrnn.get_gemm()
-    fastrnn.set_gemm("simd")
-    yield
-    fastrnn.set_gemm(before)
 
 
 # ---- the same bits ----------------------------------------------------------------------------------------------
