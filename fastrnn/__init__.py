@@ -29,7 +29,7 @@ from .layers import Dense, Embedding
 from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
-from .pooling import LastStep
+from .pooling import LastStep, MaxSteps, MeanSteps
 from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
@@ -54,6 +54,8 @@ __all__ = [
     "History",
     "LastStep",
     "LayerNorm",
+    "MaxSteps",
+    "MeanSteps",
     "Params",
     "Sequential",
     "Session",
