@@ -419,7 +419,7 @@ def test_bad_construction(layer_class, arguments, options, error, message):
             TypeError,
             "^activation must be one of 'tanh', 'sigmoid'",
         ),
-        (lambda: fastrnn.SimpleRNN(3, 4, activation=None), ValueError, "^activation must be one of 'tanh', 'sigmoid'"),
+        (lambda: fastrnn.SimpleRNN(3, 4, activation=None), TypeError, "^activation must be one of 'tanh', 'sigmoid'"),
         (lambda: fastrnn.SimpleRNN(3, 4, reset_after=True), TypeError, "reset_after"),
         (lambda: fastrnn.LSTM(3, 4, reset_after=True), TypeError, "reset_after"),
         (lambda: fastrnn.GRU(3, 4, reset_after="no"), TypeError, "^reset_after must be True or False, got 'no'"),
