@@ -221,6 +221,8 @@ def names_of(config: Config) -> Iterator[tuple[str, Config]]:
     for entry in config["layers"]:
         if not isinstance(entry, Mapping) or not {"class_name", "config"} <= set(entry):
             raise ValueError(f"config must list layers with class_name and config, got {entry!r}")
+        if not isinstance(entry["config"], Mapping) or not isinstance(entry["class_name"], str):
+            raise ValueError(f"config must list layers with class_name and config, got {entry!r}")
         name = entry.get("name") or entry["config"].get("name") or entry["class_name"].lower()
         yield str(name), entry
 
@@ -364,8 +366,11 @@ class _Chain:
 
 def model_of(config: Config, weights: Mapping[str, Sequence[Array]], source: Source) -> Sequential:
     """A model's config and the weights of its layers, by name, as a stack."""
-    entries = _chained(config) if "output_layers" in config else list(names_of(config))
-    chain = _Chain(source)
-    for name, entry in entries:
-        chain.add(name, entry, weights.get(name, ()))
+    try:
+        entries = _chained(config) if "output_layers" in config else list(names_of(config))
+        chain = _Chain(source)
+        for name, entry in entries:
+            chain.add(name, entry, weights.get(name, ()))
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"config must be what Keras writes for a model, and is not: {error}") from error
     return chain.finished()

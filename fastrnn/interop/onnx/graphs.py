@@ -141,7 +141,7 @@ class _Graph:
             return None if self.outer is None or name in self.producers else self.outer.constant(name)
         try:
             return onnx_module().numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise ValueError(f"tensor {name!r} is damaged: {error}") from error
 
     def weights(self, node: Any) -> dict[str, Array]:
@@ -320,6 +320,8 @@ class _Chain:
 
     def _transpose(self, node: Any, k: int) -> None:
         order = self.graph.attribute(node, "perm") or list(range(len(self.axes)))[::-1]
+        if sorted(order) != list(range(len(self.axes))):
+            raise ValueError(f"perm of Transpose {name_of(node)!r} must order {len(self.axes)} axes, got {list(order)}")
         self.axes = tuple(self.axes[j] for j in order)
 
     def _axes_of(self, node: Any) -> list[int]:
