@@ -25,15 +25,16 @@ def is_ragged(X: Any) -> bool:
 
 def holds_text(X: Any) -> bool:
     """Whether X is a list (or array, or column of a table) of strings, or of lists of them."""
-    if isinstance(X, str):
-        raise TypeError("X must be a list of texts, got one string")
-    first = next((x for x in _entries(X) if isinstance(x, str) or np.size(x)), None)
+    first = next((x for x in X if isinstance(x, str) or np.size(x)), None)
     if isinstance(first, (list, tuple)):
         return isinstance(first[0], str)
     return isinstance(first, str) or (isinstance(first, np.ndarray) and first.dtype.kind == "U")
 
 
-def _entries(X: Any) -> Any:
+def as_data(X: Any) -> Any:
+    """X as a list, a tuple or an array, which is what all else here takes."""
+    if isinstance(X, str):
+        raise TypeError("X must be a list of texts, got one string")
     if hasattr(X, "tocsr"):
         raise TypeError("X must be dense: a sparse array was passed, use X.toarray() to make it dense")
     return X if isinstance(X, (list, tuple)) else np.asarray(X)
@@ -41,8 +42,7 @@ def _entries(X: Any) -> Any:
 
 def as_numbers(name: str, value: Any) -> Array:
     """``value`` as an array of float64, or float32 where it is one; errors are those scikit-learn expects."""
-    array = _entries(value)
-    array = np.asarray(array)
+    array = np.asarray(as_data(value))
     if array.dtype.kind == "c":
         raise ValueError(f"{name} must hold real numbers. Complex data not supported")
     if array.dtype == np.float32:
@@ -118,9 +118,7 @@ class NumberEncoder:
 
     def transform(self, X: Any, dtype: Any) -> Sequences:
         """X as the network takes it."""
-        width, sequences = table_width(X), self.read(X)
-        if self.width and width and width != self.width:
-            raise ValueError(f"X has {width} features, but this model is expecting {self.width} features as input")
+        sequences = self.read(X)
         first = sequences[0] if isinstance(sequences, list) else sequences
         if first.shape[-1] != self.size:
             raise ValueError(f"X must have {self.size} features per step, as in fit, got {first.shape[-1]}")
@@ -160,7 +158,7 @@ class TokenEncoder:
 
     def read(self, X: Any) -> list[Sequence[str]]:
         """The tokens of every text."""
-        return [self._one(k, x) for k, x in enumerate(_entries(X))]
+        return [self._one(k, x) for k, x in enumerate(X)]
 
     def _one(self, k: int, x: Any) -> Sequence[str]:
         if isinstance(x, str):
@@ -200,11 +198,6 @@ def _is_table(X: Any) -> bool:
         sizes = {np.shape(x) for x in X}
         return len(sizes) == 1 and len(next(iter(sizes))) == 1 and not isinstance(X[0], np.ndarray)
     return np.ndim(X) == 2
-
-
-def count(X: Any) -> int:
-    """Sequences of X."""
-    return len(_entries(X))
 
 
 def take(sequences: Sequences, rows: Array) -> Sequences:

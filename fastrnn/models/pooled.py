@@ -16,7 +16,7 @@ from ..layer import Layer, StatefulLayer
 from ..losses import MeanSquaredError, SoftmaxCrossEntropy
 from . import network
 from .estimator import decoded, encoded
-from .inputs import count
+from .inputs import as_data
 from .sequences import SequenceEstimator, held_out_rows
 from .targets import as_columns, as_labels, check_count, class_weights, classes_of
 
@@ -173,8 +173,8 @@ class SequenceClassifier(PooledEstimator):
             Wrong parameters or data, NaN and labels of only one class among them; before any training.
         """
         self._check_params()
-        labels = as_labels("y", y)
-        rng, N = self._rng(), count(X)
+        X, labels = as_data(X), as_labels("y", y)
+        rng, N = self._rng(), len(X)
         check_count("y", len(labels), N)
         classes, numbers = classes_of(labels)
         loss = SoftmaxCrossEntropy(class_weights(self.class_weight, classes, numbers))
@@ -203,7 +203,8 @@ class SequenceClassifier(PooledEstimator):
 
     def predict(self, X: Any) -> Array:
         """The likeliest class of every sequence, (N,)."""
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        chosen = self._logits(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def score(self, X: Any, y: Any) -> float:
         """Share of the sequences whose class is predicted right."""
@@ -274,8 +275,9 @@ class SequenceRegressor(PooledEstimator):
             Wrong parameters or data, NaN among it; before any training.
         """
         self._check_params()
-        rng, N = self._rng(), count(X)
-        values = as_columns("y", y, N)
+        X, rng = as_data(X), self._rng()
+        N = len(X)
+        values, is_column = as_columns("y", y, N), np.asarray(y).ndim == 1
         held_out = held_out_rows(N, self.validation_fraction, rng)
         scaler = Standardizer().fit(np.delete(values, held_out, axis=0))
         targets, loss = scaler.transform(values).astype(self.dtype), MeanSquaredError()
@@ -283,7 +285,7 @@ class SequenceRegressor(PooledEstimator):
             X, targets, values.shape[1], loss, held_out, rng, per_step=False, callbacks=tuple(callbacks)
         )
         self._finish(X, *found)
-        self._scaler, self._is_column = scaler, np.ndim(y) == 1
+        self._scaler, self._is_column = scaler, is_column
         return self
 
     def predict(self, X: Any) -> Array:

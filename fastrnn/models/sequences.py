@@ -45,7 +45,7 @@ class SequenceEstimator(Estimator):
     max_length: int | None = None
     standardize: bool = True
     dropout: float = 0.0
-    epochs: int = 30
+    epochs: int = 100
     batch_size: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
@@ -114,7 +114,7 @@ class SequenceEstimator(Estimator):
         callbacks: tuple[Callback, ...],
     ) -> tuple[inputs.Encoder, Sequential, History]:
         """Encoder, network and history; ``held_out`` are the rows of X that validate."""
-        rows = np.setdiff1d(np.arange(inputs.count(X)), held_out)
+        rows = np.setdiff1d(np.arange(len(X)), held_out)
         encoder = self._new_encoder(X).fit(X, rows)
         sequences = encoder.transform(X, self.dtype)
         model = self._network(encoder, outputs, rng)
@@ -153,9 +153,14 @@ class SequenceEstimator(Estimator):
 
     def _sequences(self, X: Any) -> inputs.Sequences:
         self._check_fitted()
+        X = inputs.as_data(X)
         is_text = isinstance(self._encoder, inputs.TokenEncoder)
-        if is_text != inputs.holds_text(X) and inputs.count(X):
+        if is_text != inputs.holds_text(X) and len(X):
             raise TypeError(f"X must hold {'texts' if is_text else 'numbers'}, as in fit")
+        found, wanted = inputs.table_width(X), getattr(self._encoder, "width", 0)
+        if found and wanted and found != wanted:
+            name = type(self).__name__
+            raise ValueError(f"X has {found} features, but {name} is expecting {wanted} features as input")
         return self._encoder.transform(X, self.dtype)
 
     def _each(self, sequences: inputs.Sequences, run: Callable[[Array, Array | None], Array]) -> list[Any]:
