@@ -49,7 +49,11 @@ _OF_LSTM = {
     "zoneout of c": {"zoneout": True, "drawn": "new_c"},
     "cells": {"drawn": "dcells"},
 }
-OPTIONS = {"lstm": _OF_LSTM | _ALWAYS, "gru": _ALWAYS, "gru_before": _ALWAYS, "rnn_tanh": _ALWAYS}
+_OF_RNN = {
+    option: {name: value for name, value in fields.items() if name != "recurrent_activation"}
+    for option, fields in _ALWAYS.items()
+}
+OPTIONS = {"lstm": _OF_LSTM | _ALWAYS, "gru": _ALWAYS, "gru_before": _ALWAYS, "rnn_tanh": _OF_RNN}
 
 
 def _clash(cell: str, *names: str) -> bool:
