@@ -70,6 +70,9 @@ RANDOM = {  # what training draws for
     "batch norms": lambda **o: Sequential(
         [_norm(BatchNorm, D, o), GRU(D, 6, **o), _norm(BatchNorm, 6, o), Dropout(0.4), Dense(6, H, **o)]
     ),
+    "batch norm of contexts": lambda **o: Sequential(
+        [AttentionLSTM(D, 6, 4, **o), _norm(BatchNorm, 6, o), Dropout(0.3), Dense(6, H, **o)]
+    ),
     "ends in a pair": lambda **o: Sequential([Dropout(0.2), Bidirectional(GRU(D, H, **o), None)]),
 }
 COMPOSED = BIDIRECTIONAL | POOLED | RANDOM
