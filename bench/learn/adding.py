@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outcome = learn(options.cell, options.hidden, options.steps, options.updates, options.lr, seed)
         when = "never" if outcome.first is None else f"after {outcome.first} updates"
         print(
-            f"  seed {seed}: test error {outcome.error:.2e} after {outcome.updates} updates in {outcome.seconds:.1f} s; "
+            f"  seed {seed}: test error {outcome.error:.2e} after {outcome.updates} updates, {outcome.seconds:.1f} s; "
             f"validation below {LEARNT:g} {when}",
             flush=True,
         )

@@ -56,7 +56,7 @@ class EncoderDecoder(Composite):
 
     Notes
     -----
-    Parameters: ``"encoder.0.W"``, ..., ``"decoder.0.W"``, ... There is no state.
+    Parameters: ``"encoder.0.W"``, ..., ``"decoder.0.W"``, ... State: a tuple (encoder's, decoder's).
     """
 
     def __init__(self, encoder: Sequential, decoder: Sequential, steps: int):
@@ -64,20 +64,24 @@ class EncoderDecoder(Composite):
         self.input_size, self.output_size = encoder.input_size, decoder.output_size
         self._join({"encoder": encoder, "decoder": decoder}, encoder.dtype)
 
-    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, None, Any]:
-        h, _, encoded = self.encoder._run(x, None, call, keep)
+    def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:
+        of_encoder, of_decoder = state or (None, None)
+        h, of_encoder, encoded = self.encoder._run(x, of_encoder, call, keep)
         repeated = np.broadcast_to(h, (self.steps, *h.shape))
-        y, _, decoded = self.decoder._run(repeated, None, Call(time_major=True, rng=call.rng), keep)
-        return (y if call.time_major else y.swapaxes(0, 1)), None, (encoded, decoded, call.time_major)
+        y, of_decoder, decoded = self.decoder._run(repeated, of_decoder, Call(time_major=True, rng=call.rng), keep)
+        y = y if call.time_major else y.swapaxes(0, 1)
+        return y, (of_encoder, of_decoder), (encoded, decoded, call.time_major)
 
     def _adjoint(
         self, record: Any, dy: Any, dstate: Any, grads: Params, input_gradient: bool
-    ) -> tuple[Array | None, None]:
+    ) -> tuple[Array | None, Any]:
         encoded, decoded, time_major = record
-        of_encoder, of_decoder = self._grads(grads)
-        dy = dy if time_major else dy.swapaxes(0, 1)
-        repeated, _ = self.decoder._adjoint(decoded, dy, None, of_decoder, True)
-        return self.encoder._adjoint(encoded, repeated.sum(axis=0), None, of_encoder, input_gradient)[0], None
+        of_encoder, of_decoder = dstate or (None, None)
+        encoder_grads, decoder_grads = self._grads(grads)
+        dy = dy if time_major or dy is None else dy.swapaxes(0, 1)
+        repeated, of_decoder = self.decoder._adjoint(decoded, dy, of_decoder, decoder_grads, True)
+        dx, of_encoder = self.encoder._adjoint(encoded, repeated.sum(axis=0), of_encoder, encoder_grads, input_gradient)
+        return dx, (of_encoder, of_decoder)
 
 
 class Sums(NamedTuple):
@@ -108,7 +112,9 @@ def examples(count: int, rng: np.random.Generator) -> Sums:
     --------
     >>> x, y = examples(2, np.random.default_rng(5))
     >>> ["".join(CHARACTERS[k] for k in row.argmax(axis=1)) for row in x]
+    [' 08+2', ' 82+6']
     >>> ["".join(CHARACTERS[k] for k in row) for row in y]
+    ['82 ', '34 ']
     """
     pairs = questions(count, rng)
     asked = np.array([encode(f"{a}+{b}".ljust(QUESTION)[::-1]) for a, b in pairs])
