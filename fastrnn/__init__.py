@@ -33,6 +33,7 @@ from .pooling import LastStep, MaxSteps, MeanSteps
 from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
+from .tied import Tied
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Session",
     "SimpleRNN",
     "StopAfter",
+    "Tied",
     "TrainingWarning",
     "available_backends",
     "available_isas",

@@ -6,6 +6,7 @@ searches over them and puts them into pipelines, but is not needed.
 """
 
 from .estimator import load
+from .language import LanguageModel
 from .pooled import SequenceClassifier, SequenceRegressor
 
-__all__ = ["SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = ["LanguageModel", "SequenceClassifier", "SequenceRegressor", "load"]

@@ -106,11 +106,12 @@ class Estimator:
             The file cannot be written; what was there is untouched.
         """
         self._check_fitted()
-        files.save(path, self.model_, extras=self._extras())
+        files.save(path, self.model_, extras=self._extras(self._learned()))
 
-    def _extras(self) -> dict[str, Any]:
+    def _extras(self, learned: dict[str, Any]) -> dict[str, Any]:
+        """What a file holds besides the network."""
         params = {name: encoded(value) for name, value in self.get_params().items() if name != "random_state"}
-        return {"estimator": type(self).__name__, "params": params, "learned": self._learned()}
+        return {"estimator": type(self).__name__, "params": params, "learned": learned}
 
     @classmethod
     def load(cls: type[Model], path: Any) -> Model:

@@ -36,8 +36,7 @@ def scans(
     kind = CELLS[as_choice("cell", cell, tuple(CELLS))]
     stack: list[Layer] = []
     for _ in range(as_size("layers", layers)):
-        if dropout:
-            stack.append(Dropout(dropout))
+        stack += dropouts(dropout)
         scan = kind(input_size, hidden, dtype=dtype, seed=rng, **(options or {}))
         stack.append(Bidirectional(scan, seed=rng) if bidirectional else scan)
         input_size = stack[-1].output_size
@@ -56,9 +55,13 @@ def pooling_layer(
     return (MeanSteps if name == "mean" else MaxSteps)(size, dtype=dtype)
 
 
+def dropouts(rate: float) -> list[Layer]:
+    """A dropout, or nothing where the rate is 0."""
+    return [Dropout(rate)] if rate else []
+
+
 def head(
     size: int, outputs: int, rng: np.random.Generator, *, dropout: float = 0.0, dtype: Any = "float32"
 ) -> list[Layer]:
     """Dropout and the affine layer that gives the outputs."""
-    stack: list[Layer] = [Dropout(dropout)] if dropout else []
-    return [*stack, Dense(size, outputs, dtype=dtype, seed=rng)]
+    return [*dropouts(dropout), Dense(size, outputs, dtype=dtype, seed=rng)]
