@@ -99,9 +99,10 @@ def test_ours_run_in_keras(layer):
     assert scaled_error(_numpy(other(_x())), layer(_x())[0]) <= TOLERANCE
 
 
-@pytest.mark.parametrize(
-    "function", ["relu", "sigmoid", "hard_sigmoid", "linear", "softsign", "softplus", "elu", "leaky_relu"]
-)
+FUNCTIONS = ("relu", "sigmoid", "hard_sigmoid", "linear", "softsign", "softplus", "elu", "leaky_relu")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", ONE)
 def test_activations(backend, name, function):
     layer = _built(ONE[name](activation=function, return_sequences=True))
@@ -226,6 +227,14 @@ def test_masking(backend, functional):
     found = from_layer(_random(model))
     assert isinstance(found, MaskedSequential) and found.mask_value == 2
     assert scaled_error(found(x)[0], _numpy(model(x))) <= TOLERANCE
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, "tanh", "softmax"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_functions_behind_a_dense(function, apart):
+    behind = [L.Dense(3), L.Activation(function)] if apart else [L.Dense(3, activation=function)]
+    model = _random(keras.Sequential([keras.Input((T, D)), L.GRU(H, return_sequences=True), *behind]))
+    assert scaled_error(from_layer(model)(_x())[0], _numpy(model(_x()))) <= TOLERANCE
 
 
 def test_what_comes_of_a_model():

@@ -163,6 +163,23 @@ def test_batch_norm_is_what_inference_makes_of_it(tmp_path):
     assert scaled_error(run(tmp_path / "m.onnx", x=x)["y"], model(x)[0]) <= TOLERANCE
 
 
+FUNCTIONS = [
+    "tanh", "relu", "sigmoid", "softmax", "softsign", "softplus", "linear", "hard_sigmoid", "leaky_relu", "elu",
+    "thresholded_relu", ("hard_sigmoid", 0.3, 0.4), ("leaky_relu", 0.3), ("elu", 0.4), ("thresholded_relu", 0.3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", FUNCTIONS, ids=str)
+@pytest.mark.parametrize("dense", [False, True])
+def test_activations_as_layers(option, dense, tmp_path):
+    layers = [GRU(D, H, seed=0)] + ([Dense(H, H, seed=1)] if dense else [])
+    model = Sequential([*layers, Activation(H, option)])
+    export(model, tmp_path / "m.onnx")
+    x = an_input(model)
+    assert scaled_error(run(tmp_path / "m.onnx", x=x)["y"], model(x)[0]) <= TOLERANCE
+    assert scaled_error(load(tmp_path / "m.onnx")(x)[0], model(x)[0]) <= TOLERANCE
+
+
 CELL_OPTIONS = {
     "peephole": (LSTM, {"peephole": "diagonal"}),
     "coupled": (LSTM, {"coupled": True}),
@@ -215,6 +232,10 @@ class TestExportErrors:
             (lambda: GRU(D, H, zoneout=0.1), r"ONNX has, got .* with zoneout=0\.1"),
             (lambda: Bidirectional(GRU(D, H), None), "model must have one output, got Bidirectional"),
             (lambda: Sequential([GRU(D, H), Dense(H, 4), LastStep(4)]), "LastStep right behind a recurrent layer"),
+            (
+                lambda: Sequential([GRU(D, H), Activation(H, "scaled_tanh")]),
+                "ONNX has as an operator, got 'scaled_tanh'",
+            ),
             (lambda: Sequential([GRU(D, H), LastStep(H, H)]), "model must take the end of the scan"),
             (lambda: Sequential([Bidirectional(GRU(D, H)), LastStep(2 * H)]), "ends of both scans side by side"),
         ],

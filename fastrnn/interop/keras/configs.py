@@ -119,17 +119,20 @@ def _inner(name: str, config: Config) -> tuple[Config, str]:
 
 
 def _dense(name: str, config: Config, weights: Sequence[Array], source: Source) -> list[Layer]:
-    """A Dense, and a softmax of its own behind it."""
+    """A Dense, and behind it a function that it does not have itself."""
     function = config.get("activation") or "linear"
     if function == "linear":
         return [from_weights(weights, "Dense")]
     if function in _DENSE_FUNCTIONS:
         return [from_weights(weights, "Dense", activation=function)]
-    if function == "softmax":
-        dense = from_weights(weights, "Dense")
-        return [dense, Activation(dense.output_size, "softmax", dtype=dense.dtype)]
-    known = ", ".join(map(repr, ("linear", *_DENSE_FUNCTIONS, "softmax")))
-    raise ValueError(f"{name}: activation must be one of {known}, got {_called(function)}")
+    option = _layer_function(name, function, source)
+    dense = from_weights(weights, "Dense")
+    return [dense, Activation(dense.output_size, option, dtype=dense.dtype)]
+
+
+def _layer_function(name: str, function: Any, source: Source) -> Any:
+    """The option of an `Activation`."""
+    return "softmax" if function == "softmax" else source.function(f"{name}: activation", function)
 
 
 def _norm(name: str, kind: str, config: Config, weights: Sequence[Array]) -> Layer:
@@ -210,7 +213,7 @@ def from_layer(layer: Any) -> Any:
         return model_of(config, {part.name: part.get_weights() for part in layer.layers}, source)
     found = layer_of(f"layer {config.get('name', kind)!r}", kind, config, layer.get_weights(), source)
     if len(found) > 1:
-        raise ValueError(f"layer: activation must not be 'softmax' for one layer, which makes two here: {found}")
+        raise ValueError(f"layer: activation must be one that Dense has here, got one that makes two layers: {found}")
     return found[0]
 
 
@@ -348,13 +351,11 @@ class _Chain:
         function = config.get("activation")
         if function == "linear":
             return
-        if function not in (*_DENSE_FUNCTIONS, "softmax"):
-            known = ", ".join(map(repr, ("linear", *_DENSE_FUNCTIONS, "softmax")))
-            raise ValueError(f"{where}: activation must be one of {known}, got {_called(function)}")
+        option = _layer_function(where, function, self.source)
         before = [layer for layer in self.layers if layer.output_size]
         if not before:
             raise ValueError(f"{where}: an Activation must not come first")
-        self.layers.append(Activation(before[-1].output_size, function, dtype=before[-1].dtype))
+        self.layers.append(Activation(before[-1].output_size, option, dtype=before[-1].dtype))
 
     def finished(self) -> Sequential:
         if not self.layers:

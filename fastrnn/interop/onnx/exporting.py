@@ -19,13 +19,13 @@ from ...norms import BatchNorm, LayerNorm
 from ...pooling import LastStep
 from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
 from ...sequential import Sequential
-from .functions import from_option
+from .functions import from_option, option_operator
 from .layouts import from_params
 from .nodes import onnx_module
 
 OPSET, IR_VERSION = 17, 8
 _OPERATORS: dict[type, str] = {SimpleRNN: "RNN", GRU: "GRU", LSTM: "LSTM"}
-_DENSE = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+_DENSE = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
 _PARAMS = {"W", "U", "b", "b_rec", "p", "h0", "c0"}
 
 
@@ -185,8 +185,10 @@ class _Writer:
             value = self.add("Add", [value, self.store(layer.params["b"])])
             return (value if layer.activation is None else self.add(_DENSE[layer.activation], [value])), False
         if isinstance(layer, Activation):
-            attributes = {"axis": -1} if layer.activation == "softmax" else {}
-            return self.add(_DENSE[layer.activation], [value], **attributes), False
+            if layer.activation == "softmax":
+                return self.add("Softmax", [value], axis=-1), False
+            operator, numbers = option_operator(layer.activation)
+            return self.add(operator, [value], 1, **numbers), False
         if isinstance(layer, LayerNorm):
             arrays = [self.store(layer.params[name]) for name in ("gain", "b")]
             return self.add("LayerNormalization", [value, *arrays], axis=-1, epsilon=layer.eps), False

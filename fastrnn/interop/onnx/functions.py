@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -28,6 +28,14 @@ _FUNCTIONS = {
     "Elu": _Function("elu", 1.0, None, (1.0,)),
     "ScaledTanh": _Function("scaled_tanh", None, None, (1.0, 1.0)),
     "Affine": _Function("affine", None, 0.0, (1.0, 0.0)),
+}
+# operators of their own, with ONNX's defaults, which those have
+OPERATORS: dict[str, tuple[float, ...]] = {
+    **dict.fromkeys(("Tanh", "Relu", "Sigmoid", "Softsign", "Softplus"), ()),
+    "HardSigmoid": (0.2, 0.5),
+    "LeakyRelu": (0.01,),
+    "ThresholdedRelu": (1.0,),
+    "Elu": (1.0,),
 }
 _BY_NAME = {name.lower(): name for name in _FUNCTIONS}
 _ONNX_NAMES = {function.name: name for name, function in _FUNCTIONS.items()}
@@ -72,3 +80,22 @@ def from_option(option: Any) -> tuple[str, list[float], list[float]]:
     function = _FUNCTIONS[_ONNX_NAMES[name]]
     numbers = numbers or list(function.ours)
     return _ONNX_NAMES[name], numbers[:1], numbers[1:2]
+
+
+def operator_option(operator: str, given: Mapping[str, float | None]) -> Any:
+    """The option for an operator of this type with the alpha and beta that it gives."""
+    defaults = zip(("alpha", "beta"), OPERATORS[operator], strict=False)
+    numbers = [default if given.get(name) is None else given[name] for name, default in defaults]
+    name = _FUNCTIONS[operator].name
+    return (name, *numbers) if numbers else name
+
+
+def option_operator(option: Any) -> tuple[str, dict[str, float]]:
+    """The operator for an option, and its attributes."""
+    if option == "linear":
+        return "Identity", {}
+    operator, alphas, betas = from_option(option)
+    if operator not in OPERATORS:
+        raise ValueError(f"activation must be one that ONNX has as an operator, got {option!r}")
+    numbers = zip(("alpha", "beta"), [*alphas, *betas], strict=False)
+    return operator, dict(numbers)

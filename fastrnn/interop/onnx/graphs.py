@@ -22,6 +22,7 @@ from ...norms import LayerNorm
 from ...pooling import LastStep
 from ...recurrent import RecurrentLayer
 from ...sequential import Sequential
+from .functions import OPERATORS, operator_option
 from .layouts import GATES
 from .nodes import INPUTS, Attributes, attributes_of, layer_of, onnx_module
 
@@ -43,9 +44,9 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
     -------
     Sequential
         Where the graph is a chain from one input to one output: embedding (Gather), RNN, LSTM, GRU, MatMul or Gemm with
-        a bias, Tanh, Relu, Sigmoid, Softmax, LayerNormalization, with Transpose, Squeeze and Reshape between them as
-        exporters put them there; Y_h behind a scan is a `LastStep`. Initial states and lengths that are inputs of the
-        graph are the ``state`` and ``lengths`` of a call. If the graph's input is (T, N, D), call with
+        a bias, Softmax, Tanh, Relu and their like, LayerNormalization, with the Transpose, Squeeze and Reshape nodes
+        that exporters put between them; Y_h behind a scan is a `LastStep`. Initial states and lengths that are inputs
+        of the graph are the ``state`` and ``lengths`` of a call. If the graph's input is (T, N, D), call with
         ``time_major=True``.
     dict
         Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
@@ -302,9 +303,7 @@ class _Chain:
             "MatMul": self._matmul,
             "Gemm": self._gemm,
             "Add": self._add,
-            "Tanh": self._activation,
-            "Relu": self._activation,
-            "Sigmoid": self._activation,
+            **dict.fromkeys(OPERATORS, self._activation),
             "Softmax": self._activation,
             "LayerNormalization": self._layer_norm,
             **dict.fromkeys(GATES, self._scan),
@@ -448,18 +447,23 @@ class _Chain:
         dense.b = b
 
     def _activation(self, node: Any, k: int) -> None:
-        name, last = node.op_type.lower(), self.parts[-1] if self.parts else None
+        last = self.parts[-1] if self.parts else None
         self._on_features(node)
-        if name == "softmax" and self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
-            raise _NotAChainError(f"Softmax {name_of(node)!r} is not over the features")
         if last is None:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} comes first")
-        if isinstance(last, _PendingDense) and last.activation is None and name != "softmax":
-            last.activation = name
+        if node.op_type == "Softmax":
+            if self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
+                raise _NotAChainError(f"Softmax {name_of(node)!r} is not over the features")
+            option: Any = "softmax"
+        else:
+            numbers = {name: self.graph.attribute(node, name) for name in ("alpha", "beta")}
+            option = operator_option(node.op_type, numbers)
+        if isinstance(last, _PendingDense) and last.activation is None and option in ("tanh", "relu", "sigmoid"):
+            last.activation = option
             return
         size = last.W.shape[1] if isinstance(last, _PendingDense) else last.output_size
         dtype = _dtype(last.W) if isinstance(last, _PendingDense) else last.dtype
-        self.parts.append(Activation(size, name, dtype=dtype))
+        self.parts.append(Activation(size, option, dtype=dtype))
 
     def _layer_norm(self, node: Any, k: int) -> None:
         self._on_features(node)
