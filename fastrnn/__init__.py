@@ -26,6 +26,7 @@ from .fitting import fit
 from .gradients import check_gradients
 from .history import History
 from .layers import Dense, Embedding
+from .masking import MaskedSequential
 from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
@@ -55,6 +56,7 @@ __all__ = [
     "History",
     "LastStep",
     "LayerNorm",
+    "MaskedSequential",
     "MaxSteps",
     "MeanSteps",
     "Params",

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from cases import scaled_error
 
-from fastrnn import GRU, LSTM, Bidirectional, Dense, Embedding, LastStep, Sequential, Session, SimpleRNN
-from fastrnn.interop.keras import MaskedSequential, from_layer, load, to_weights
+from fastrnn import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Embedding,
+    LastStep,
+    MaskedSequential,
+    Sequential,
+    Session,
+    SimpleRNN,
+)
+from fastrnn.interop.keras import from_layer, load, to_weights
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 keras = pytest.importorskip("keras")

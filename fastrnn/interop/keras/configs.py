@@ -13,9 +13,9 @@ from ...bidirectional import Bidirectional
 from ...dropout import Dropout
 from ...elementwise import Activation
 from ...layer import Array, Layer
+from ...masking import MaskedSequential
 from ...pooling import LastStep
 from ...sequential import Sequential
-from .masking import MaskedSequential
 from .weights import from_weights
 
 Config = Mapping[str, Any]
