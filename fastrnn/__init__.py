@@ -26,13 +26,15 @@ from .fitting import fit
 from .gradients import check_gradients
 from .history import History
 from .layers import Dense, Embedding
+from .masking import MaskedSequential
 from .norms import BatchNorm, LayerNorm
 from .optim import clip_by_norm, clip_by_value
 from .params import Params
-from .pooling import LastStep
+from .pooling import LastStep, MaxSteps, MeanSteps
 from .recurrent import GRU, LSTM, SimpleRNN
 from .sequential import Sequential
 from .session import Session
+from .tied import Tied
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,11 +56,15 @@ __all__ = [
     "History",
     "LastStep",
     "LayerNorm",
+    "MaskedSequential",
+    "MaxSteps",
+    "MeanSteps",
     "Params",
     "Sequential",
     "Session",
     "SimpleRNN",
     "StopAfter",
+    "Tied",
     "TrainingWarning",
     "available_backends",
     "available_isas",

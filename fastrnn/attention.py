@@ -313,13 +313,14 @@ class AttentionLSTM(Composite):
         mask: Any = None,
         time_major: bool = False,
         rng: np.random.Generator | None = None,
+        checkpoint: bool | int = False,
         return_weights: bool = False,
     ) -> Any:
         """Run as a call does but for training: (context, state, tape), or (context, state, weights, tape).
 
-        No gradient goes back from the weights that are returned.
+        ``rng`` and ``checkpoint`` as `LSTM` takes them. No gradient goes back from the weights that are returned.
         """
-        context, state, tape = self._invoke(x, state, Call(lengths, mask, time_major, rng), True)
+        context, state, tape = self._invoke(x, state, Call(lengths, mask, time_major, rng, checkpoint), True)
         if as_flag("return_weights", return_weights):
             return context, state, _weights(tape), tape
         return context, state, tape

@@ -115,10 +115,6 @@ class Bidirectional(Composite):
     def _config(self) -> dict[str, Any]:
         return {"layer": self.layers, "merge": self.merge}
 
-    def _settle(self, record: _Record) -> None:
-        for layer, kept in zip(self.layers, record.layers, strict=True):
-            layer._settle(kept)
-
     def _entries(self, name: str, state: Any) -> tuple[Any, Any]:
         if state is None:
             return None, None

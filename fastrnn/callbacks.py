@@ -110,7 +110,7 @@ class EarlyStopping(Callback):
         return {"waited": self._waited, "least": self._least}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._waited, self._least = state["waited"], state["least"]
+        self._waited, self._least = as_size("waited", state["waited"], 0), float(state["least"])
 
 
 class StopAfter(Callback):

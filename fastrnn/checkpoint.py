@@ -73,5 +73,5 @@ def resume(path: Any, run: Run) -> None:
     saved.check(run.model)
     try:
         run.set_state(files.restored(saved.training, saved.tensors), saved.apply)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{saved.path!r} must hold a training's state, got a broken one: {error!r}") from error

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import as_choice, as_shape, as_size
+from ._arrays import as_shape, as_size
+from .activations import NAMES, Function, as_function
 from .layer import Array, Call, StatelessLayer
-from .layers import _ACTIVATIONS, _DERIVATIVES
 from .params import Params
 
 
@@ -16,6 +16,15 @@ def softmax(a: Array) -> Array:
     """exp(a) / sum exp(a) over the last axis."""
     e = np.exp(a - a.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def _function(activation: Any) -> Function:
+    """The function of this name, or an error that counts softmax among the names."""
+    name = activation[0] if isinstance(activation, (tuple, list)) and activation else activation
+    if isinstance(name, str) and name not in NAMES:
+        known = ", ".join(map(repr, (*NAMES, "softmax")))
+        raise ValueError(f"activation must be one of {known}, or a tuple of it and its numbers, got {activation!r}")
+    return as_function("activation", activation)
 
 
 class Activation(StatelessLayer):
@@ -28,8 +37,8 @@ class Activation(StatelessLayer):
     ----------
     size : int
         D, the features of x and of y.
-    activation : "tanh", "relu", "sigmoid" or "softmax"
-        softmax: over the features.
+    activation : str, or a tuple of a name and its numbers
+        One of those in `fastrnn.activations`, or "softmax", which is over the features.
     dtype : "float32" or "float64"
 
     Examples
@@ -41,9 +50,10 @@ class Activation(StatelessLayer):
 
     input_size: int
 
-    def __init__(self, size: int, activation: str, *, dtype: Any = "float32"):
+    def __init__(self, size: int, activation: Any, *, dtype: Any = "float32"):
         self.input_size = self.output_size = as_size("size", size)
-        self.activation = as_choice("activation", activation, (*_ACTIVATIONS, "softmax"))
+        self._function = None if activation == "softmax" else _function(activation)
+        self.activation = "softmax" if self._function is None else self._function.option
         self._params = Params.zeros({}, dtype)
 
     def _config(self) -> dict[str, Any]:
@@ -52,7 +62,7 @@ class Activation(StatelessLayer):
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Array]:
         outer = tuple("..." for _ in range(max(np.ndim(x), 1) - 1))
         x = as_shape("x", x, self.dtype, (*outer, self.input_size))
-        y = softmax(x) if self.activation == "softmax" else _ACTIVATIONS[self.activation](x)
+        y = softmax(x) if self._function is None else self._function.value(x)
         return y, y
 
     def _adjoint(self, record: Array, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
@@ -60,9 +70,9 @@ class Activation(StatelessLayer):
         dy = as_shape("dy", dy, self.dtype, y.shape)
         if not input_gradient:
             return None
-        if self.activation == "softmax":
+        if self._function is None:
             return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
-        return dy * _DERIVATIVES[self.activation](y)
+        return dy * self._function.slope(y)
 
     def __repr__(self) -> str:
         return f"Activation({self.input_size}, {self.activation!r})"

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import init, params
+from ._arrays import as_flag
 from .layer import Layer
 
 Array = np.ndarray
@@ -146,6 +147,22 @@ class Saved:
             for name, array in arrays.items():
                 array[...] = self.tensors[f"{kind}/{name}"]
 
+    def apply_best(self, model: Layer) -> None:
+        """Give the model the best weights of the training that the file holds."""
+        if self.training is None:
+            raise ValueError(f"{self.path!r} must be a checkpoint to have best weights, got a model without a training")
+        try:
+            kept = restored(self.training["best"], self.tensors)
+            flat, buffers = kept["params"], kept["buffers"]
+            pairs = [(model.params.flat, flat), *((array, buffers[name]) for name, array in model.buffers.items())]
+            fits = all(array.shape == value.shape and array.dtype == value.dtype for array, value in pairs)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.path!r} must hold a training's state, got a broken one: {error!r}") from error
+        if not fits:
+            raise ValueError(f"{self.path!r} must have as many best weights as the model")
+        for array, value in pairs:
+            array[...] = value
+
     def _check(self, kind: str, arrays: Mapping[str, Array]) -> None:
         found = {name for name in self.tensors if name.startswith(f"{kind}/")}
         if found != {f"{kind}/{name}" for name in arrays}:
@@ -191,12 +208,14 @@ def save(path: Any, model: Layer, *, extras: Any = None) -> None:
     write(path, model, extras)
 
 
-def load(path: Any) -> Any:
+def load(path: Any, *, best: bool = False) -> Any:
     """Read the model that `save`, or a `Checkpoint`, has written.
 
     Parameters
     ----------
     path : str or path
+    best : bool
+        Of a checkpoint, take the weights of the best epoch instead of the last ones.
 
     Returns
     -------
@@ -210,7 +229,11 @@ def load(path: Any) -> Any:
     OSError
         The file cannot be read.
     """
-    return read(path).build()
+    saved = read(path)
+    model = saved.build()
+    if as_flag("best", best):
+        saved.apply_best(model)
+    return model
 
 
 def load_extras(path: Any) -> Any:

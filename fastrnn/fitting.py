@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint
 from ._arrays import as_size
 from .callbacks import Callback, TrainingWarning
+from .checkpoint import resume as go_on_from
 from .data import Batch, as_batch, batches
 from .history import History
 from .init import as_generator
@@ -38,6 +38,13 @@ class Best:
         self.params = model.params.flat.copy()
         self.buffers = {name: array.copy() for name, array in getattr(model, "buffers", {}).items()}
         self.value, self.epoch = value, epoch
+
+    def checked(self, kept: dict[str, Any], model: Any) -> dict[str, Any]:
+        """What was kept of another run, if it fits this model; else a ValueError."""
+        buffers = {name: _as_like(name, kept["buffers"][name], array) for name, array in self.buffers.items()}
+        epoch = None if kept["epoch"] is None else as_size("epoch", kept["epoch"], 0)
+        params = _as_like("the best weights", kept["params"], model.params.flat)
+        return {"params": params, "buffers": buffers, "value": float(kept["value"]), "epoch": epoch}
 
     def restore(self, model: Any) -> None:
         """Give the model what was kept."""
@@ -87,6 +94,7 @@ class Run:
         metrics: Mapping[str, Any],
         monitor: str | None,
         maximize: bool,
+        checkpoint: bool | int,
         rng: np.random.Generator,
     ):
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
@@ -94,6 +102,7 @@ class Run:
         self.epochs, self.clip_norm, self.clip_value = epochs, clip_norm, clip_value
         self.callbacks = tuple(sorted(callbacks, key=lambda callback: callback.is_last))
         self.monitor, self._maximize = _monitor(monitor, self.measures, validation is not None), maximize
+        self._checkpoint = checkpoint
         self.rng, self.history, self.best = rng, History(), Best(model)
         self.epoch = self.step = 0
         self.batch: Batch | None = None
@@ -170,7 +179,8 @@ class Run:
         # what overflows shows up as a loss or norm that is not finite, and is told of with its step and parameter
         with np.errstate(over="ignore", invalid="ignore"):
             state = self.carried if batch.carry else None
-            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng)
+            options = {"checkpoint": self._checkpoint}
+            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng, **options)
         self.value, self.grads = found.value, found.grads
         if found.grads is None:
             return self._diverged(f"the loss is {found.value}")
@@ -259,7 +269,7 @@ class Run:
     def set_state(self, state: dict[str, Any], apply: Callable[[Any], None]) -> None:
         """Go on from the state that `get_state` gave, ``apply`` giving the model its weights.
 
-        A ValueError where it is the state of another kind of run; then the model is as it was.
+        A ValueError or TypeError where it is the state of another kind of run, or none; then the model is as it was.
         """
         _check_kind("optimizer", state["optimizer"], self.optimizer)
         _check_kind("schedule", state["schedule"], self.schedule)
@@ -267,25 +277,51 @@ class Run:
         names, kept_names = [type(c).__name__ for c in callbacks], [kept["class"] for kept in kept_callbacks]
         if names != kept_names:
             raise ValueError(f"callbacks must be those of the run that is resumed, {kept_names}, got {names}")
-        kept_rng = state["rng"]["bit_generator"]
-        if kept_rng != type(self.rng.bit_generator).__name__:
-            raise ValueError(f"seed must be a generator of {kept_rng}, as in the run that is resumed")
-        flat, moments = self.model.params.flat, state["optimizer"]["state"]
-        for array in (state["best"]["params"], *(m for m in moments.values() if isinstance(m, np.ndarray))):
-            if array.shape != flat.shape or array.dtype != flat.dtype:
-                raise ValueError("the state that is resumed must have as many numbers as the model")
-        history = History({name: list(values) for name, values in state["history"]["values"].items()})
-        history.best_epoch = state["history"]["best_epoch"]
-        place = {name: state[name] for name in ("epoch", "step", "done", "carried")}
-        epoch_seed, sums, best = state["epoch_seed"], dict(state["sums"]), dict(state["best"])
-        apply(self.model)
+        moments = state["optimizer"]["state"]
+        for name in set(moments) - {"t", "lr"}:
+            if moments[name] is not None:
+                _as_like(f"the optimizer's {name}", moments[name], self.model.params.flat)
+        best = self.best.checked(state["best"], self.model)
+        place = {name: as_size(name, state[name], 0) for name in ("epoch", "step", "done")} | {
+            "carried": state["carried"]
+        }
+        seed = None if state["epoch_seed"] is None else as_size("epoch_seed", state["epoch_seed"], 0)
+        sums = {name: float(state["sums"][name]) for name in self._sums}
+        history = _as_history(state["history"], place["epoch"])
+        rng = _as_bits(state["rng"], self.rng)
         self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
             if isinstance(owner, (ReduceOnPlateau, Callback)):
                 owner.set_state(kept["state"])
-        vars(self).update(place, _epoch_seed=epoch_seed, _sums=sums, history=history, is_resumed=True)
+        apply(self.model)
+        vars(self).update(place, _epoch_seed=seed, _sums=sums, history=history)
         vars(self.best).update(best)
-        self.rng.bit_generator.state = state["rng"]
+        self.rng.bit_generator.state = rng
+        self.is_resumed = True
+
+
+def _as_like(name: str, value: Any, array: Array) -> Array:
+    """``value`` if it is an array like ``array``, or a ValueError."""
+    if not isinstance(value, np.ndarray) or value.shape != array.shape or value.dtype != array.dtype:
+        raise ValueError(f"{name} must hold {array.dtype} {array.shape}, as the model does")
+    return value
+
+
+def _as_history(kept: dict[str, Any], epochs: int) -> History:
+    history = History({name: list(map(float, values)) for name, values in kept["values"].items()})
+    if any(len(values) != epochs for values in history.values()):
+        raise ValueError(f"the history must have {epochs} epochs")
+    history.best_epoch = None if kept["best_epoch"] is None else as_size("best_epoch", kept["best_epoch"], 0)
+    return history
+
+
+def _as_bits(kept: Any, rng: np.random.Generator) -> Any:
+    """``kept`` if it is the state of a generator like ``rng``, or a ValueError."""
+    bits = type(rng.bit_generator)
+    if kept["bit_generator"] != bits.__name__:
+        raise ValueError(f"seed must be a generator of {kept['bit_generator']}, as in the run that is resumed")
+    bits().state = kept
+    return kept
 
 
 def _monitor(monitor: str | None, measures: Mapping[str, Any], validated: bool) -> str:
@@ -382,6 +418,7 @@ def fit(
     metrics: Mapping[str, Any] | None = None,
     monitor: str | None = None,
     maximize: bool = False,
+    checkpoint: bool | int = False,
     progress: bool = True,
     seed: Any = None,
     resume: Any = None,
@@ -415,6 +452,8 @@ def fit(
         The measure that says which weights are best: "val_loss" (with validation) or "loss" by default.
     maximize : bool
         Whether more of it is better.
+    checkpoint : bool or int
+        Save memory on long sequences at the price of time: as in the ``forward`` of layers with a state.
     progress : bool
         Show a bar on stderr.
     seed : int, numpy.random.Generator or None
@@ -481,9 +520,10 @@ def fit(
         metrics=metrics or {},
         monitor=monitor,
         maximize=maximize,
+        checkpoint=checkpoint,
         rng=as_generator(seed),
     )
     if resume is not None:
-        checkpoint.resume(resume, run)
+        go_on_from(resume, run)
     run.go(progress)
     return run.history

@@ -1,4 +1,4 @@
-"""`LastStep`: a sequence as what a scan has reached at its end."""
+"""A sequence as one vector: `LastStep`, what a scan has reached at its end; `MeanSteps` and `MaxSteps`."""
 
 from __future__ import annotations
 
@@ -102,3 +102,139 @@ class LastStep(StatelessLayer):
     def __repr__(self) -> str:
         reverse = f", reverse_size={self.reverse_size}" if self.reverse_size else ""
         return f"LastStep({self.input_size}{reverse})"
+
+
+class _Steps(NamedTuple):
+    """x and which of its steps count, (T, N) or None for all, and how x came."""
+
+    x: Array
+    valid: Array | None
+    swap: bool
+    single: bool
+
+    def given(self, dx: Array) -> Array:
+        """dx (T, N, D) laid out like the x that came."""
+        return dx[:, 0] if self.single else dx.swapaxes(0, 1) if self.swap else dx
+
+
+class _PooledSteps(StatelessLayer):
+    """A layer that makes one vector of a sequence's valid steps, feature by feature."""
+
+    pools = True
+    input_size: int
+
+    def __init__(self, size: int, *, dtype: Any = "float32"):
+        self.input_size = self.output_size = as_size("size", size)
+        self._params = Params.zeros({}, dtype)
+
+    def _config(self) -> dict[str, Any]:
+        return {"size": self.input_size, "dtype": self.dtype.name}
+
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
+        """(T, N, D) -> y (N, D), and what `_spread` needs."""
+        raise NotImplementedError
+
+    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
+        """dy (N, D) -> dx (T, N, D)."""
+        raise NotImplementedError
+
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
+        single = np.ndim(x) == 2
+        outer = ("T",) if single else ("T", "N") if call.time_major else ("N", "T")
+        x = as_shape("x", x, self.dtype, (*outer, self.input_size))
+        swap = not (single or call.time_major)
+        x = x[:, None] if single else x.swapaxes(0, 1) if swap else x
+        if valid is not None:
+            valid = valid[:, None] if single else valid.T if swap else valid
+        y, kept = self._pooled(x, valid)
+        return (y[0] if single else y), (_Steps(x, valid, swap, single), kept)
+
+    def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
+        steps, kept = record
+        N, D = steps.x.shape[1:]
+        dy = as_shape("dy", dy, self.dtype, (D,) if steps.single else (N, D)).reshape(N, D)
+        return steps.given(self._spread(dy, steps.x.shape, kept)) if input_gradient else None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.input_size})"
+
+
+class MeanSteps(_PooledSteps):
+    """The mean of each sequence's valid steps.
+
+    Parameters
+    ----------
+    size : int
+        Features of x and of y.
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    There are no parameters. x is (N, T, D), y (N, D): zero for a sequence without a valid step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import MeanSteps
+    >>> x = np.array([[[1.0], [2.0], [6.0]]], "float32")
+    >>> MeanSteps(1)(x).tolist(), MeanSteps(1)(x, lengths=[2]).tolist()
+    ([[3.0]], [[1.5]])
+    """
+
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
+        T, N, _ = x.shape
+        if valid is None:
+            weights = np.full((T, N), 1 / max(T, 1), self.dtype)
+        else:
+            weights = (valid / np.maximum(valid.sum(axis=0), 1)).astype(self.dtype)
+            x = np.where(valid[:, :, None], x, self.dtype.type(0))
+        return np.einsum("tn,tnd->nd", weights, x), weights
+
+    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
+        return kept[:, :, None] * dy
+
+
+class MaxSteps(_PooledSteps):
+    """The largest value that each feature has at any of a sequence's valid steps.
+
+    Parameters
+    ----------
+    size : int
+        Features of x and of y.
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    There are no parameters. x is (N, T, D), y (N, D): zero for a sequence without a valid step. The gradient goes to
+    the first of equal steps.
+
+    References
+    ----------
+    Collobert & Weston 2008, "A unified architecture for natural language processing" (max over time).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import MaxSteps
+    >>> x = np.array([[[1.0], [2.0], [6.0]]], "float32")
+    >>> MaxSteps(1)(x).tolist(), MaxSteps(1)(x, lengths=[2]).tolist()
+    ([[6.0]], [[2.0]])
+    """
+
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
+        T, N, D = x.shape
+        y, at, some = np.zeros((N, D), self.dtype), np.zeros((N, D), np.intp), np.full(N, T > 0)
+        if T:
+            if valid is not None:
+                x, some = np.where(valid[:, :, None], x, -np.inf), valid.any(axis=0)
+            at = x.argmax(axis=0)
+            y[...] = np.take_along_axis(x, at[None], axis=0)[0]
+            y[~some] = 0
+        return y, (at, some)
+
+    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
+        at, some = kept
+        dx = np.zeros(shape, self.dtype)
+        if shape[0]:
+            np.put_along_axis(dx, at[None], np.where(some[:, None], dy, self.dtype.type(0))[None], axis=0)
+        return dx

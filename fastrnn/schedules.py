@@ -217,7 +217,8 @@ class ReduceOnPlateau(Schedule):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from the state that `get_state` gave."""
-        self._now, self._best, self._waited = state["now"], state["best"], state["waited"]
+        now, waited = as_number_in("now", state["now"], 0), as_size("waited", state["waited"], 0)
+        self._now, self._best, self._waited = now, float(state["best"]), waited
 
 
 def rate(schedule: Schedule | Callable[[int], float], steps: int, epochs: int) -> float:

@@ -150,25 +150,29 @@ def _part(layer: Any, N: int, make_stream: Callable[..., Any]) -> Any:
     return make_stream(layer.cell, layer.params, layer._expected_noise(), N)
 
 
-def _state_of(layer: Any, states: Iterator[tuple[Array, ...]]) -> Any:
-    """Copies of the streams' states, in the form in which the layer gives its state."""
+def _state_of(layer: Any, states: Iterator[Array]) -> Any:
+    """Copies of the streams' states, every array of them, in the form in which the layer gives its state."""
     if isinstance(layer, Sequential):
         return [_state_of(inner, states) for inner in layer.layers]
     if isinstance(layer, StatelessLayer):
         return None
-    return ops._as_state([part.copy() for part in next(states)])
+    return ops._as_state([next(states).copy() for _ in layer.cell.states])
 
 
-def _state_parts(layer: Any, name: str, state: Any, N: int) -> list[Array]:
-    """Every array of a state of the form that the layer takes, checked; zeros for None."""
+def _starts(layer: Any, N: int) -> list[Array]:
+    """The state that N streams of a layer start from, every array of it."""
+    return layer._initial(N) if isinstance(layer, RecurrentLayer) else []
+
+
+def _state_parts(layer: Any, name: str, state: Any, N: int, starts: Iterator[Array]) -> list[Array]:
+    """Every array of a state of the form that the layer takes, checked; of ``starts`` for None."""
     if isinstance(layer, Sequential):
-        entries = zip(layer.layers, layer._entries(name, state), strict=True)
-        return [
-            part for k, (inner, entry) in enumerate(entries) for part in _state_parts(inner, f"{name}[{k}]", entry, N)
-        ]
+        entries = enumerate(zip(layer.layers, layer._entries(name, state), strict=True))
+        return [part for k, (inner, entry) in entries for part in _state_parts(inner, f"{name}[{k}]", entry, N, starts)]
     if isinstance(layer, StatelessLayer):
         return []
-    return ops._states(layer.cell, name, state, N, layer.hidden_size, layer.dtype)
+    own = [next(starts) for _ in layer.cell.states]
+    return own if state is None else ops._states(layer.cell, name, state, N, layer.hidden_size, layer.dtype)
 
 
 class Session:
@@ -190,7 +194,8 @@ class Session:
     ----------
     batch : int
     state : like the state of a call of the model
-        What the streams have reached, zeros at first. Reading it gives copies; None sets zeros.
+        What the streams have reached. At first, and again after setting None: what a call without a state starts from,
+        zeros or what a layer with ``trainable_state`` has learned. Reading it gives copies.
 
     Raises
     ------
@@ -233,7 +238,9 @@ class Session:
         self._vocab = layers[0].vocab if isinstance(layers[0], Embedding) else 0
         self._parts = [_part(layer, N, module.Stream) for layer in layers]
         self._widths = [layer.output_size for layer in layers]
-        self._streams = [part for part in self._parts if isinstance(part, module.Stream)]
+        self._states = [state for part in self._parts if isinstance(part, module.Stream) for state in part.states]
+        self._start = [start for layer in layers for start in _starts(layer, N)]
+        self._take_over(self._start)
         self._fits, self._empty = module.fits, backend.current().empty
         # what an x_t that needs no further look is like; indices always need one, at their range
         self._like = None if model.input_size is None else np.empty((N, model.input_size), model.dtype)
@@ -333,18 +340,20 @@ class Session:
     @property
     def state(self) -> Any:
         with self._alone():
-            return _state_of(self._model, iter([stream.states for stream in self._streams]))
+            return _state_of(self._model, iter(self._states))
 
     @state.setter
     def state(self, state: Any) -> None:
-        parts = _state_parts(self._model, "state", state, self.batch)
+        parts = _state_parts(self._model, "state", state, self.batch, iter(self._start))
         with self._alone():
-            own = [part for stream in self._streams for part in stream.states]
-            for mine, part in zip(own, parts, strict=True):
-                mine[...] = part
+            self._take_over(parts)
+
+    def _take_over(self, parts: list[Array]) -> None:
+        for mine, part in zip(self._states, parts, strict=True):
+            mine[...] = part
 
     def reset(self, rows: Any = None) -> None:
-        """Set the state to zeros: that of all streams, or of those whose numbers are in ``rows``.
+        """Let streams start anew: all of them, or those whose numbers are in ``rows``.
 
         Raises
         ------
@@ -355,9 +364,8 @@ class Session:
         """
         chosen = slice(None) if rows is None else as_indices("rows", rows, self.batch)
         with self._alone():
-            for stream in self._streams:
-                for part in stream.states:
-                    part[chosen] = 0
+            for mine, start in zip(self._states, self._start, strict=True):
+                mine[chosen] = start[chosen]
 
     def _checked(self, name: str, x: Any, outer: tuple[int | str, ...]) -> Array:
         """x as a contiguous array of the model's dtype, or as indices, of shape (*outer, D) or ``outer``."""

@@ -74,7 +74,13 @@ class Gradient(NamedTuple):
 
 
 def loss_and_gradient(
-    model: Any, loss: Any, batch: Batch, state: Any = None, rng: np.random.Generator | None = None
+    model: Any,
+    loss: Any,
+    batch: Batch,
+    state: Any = None,
+    rng: np.random.Generator | None = None,
+    *,
+    checkpoint: bool | int = False,
 ) -> Gradient:
     """The loss of a batch and its gradient with respect to every parameter; the model is not changed.
 
@@ -90,6 +96,8 @@ def loss_and_gradient(
         Initial state; zeros when None. No gradient flows through it: that is the truncation.
     rng : numpy.random.Generator, optional
         What dropouts draw from.
+    checkpoint : bool or int
+        As in the model's ``forward``: save memory on long sequences.
 
     Returns
     -------
@@ -108,7 +116,8 @@ def loss_and_gradient(
     >>> found.value, found.grads["b"].tolist(), found.weight
     (4.0, [4.0], 4.0)
     """
-    result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng)
+    options = {"checkpoint": checkpoint} if checkpoint else {}
+    result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng, **options)
     outputs, tape = result[0], result[-1]
     value, gradient = loss(outputs, batch.y, **_valid(outputs, batch))
     final = result[1] if len(result) == 3 else None

@@ -55,6 +55,15 @@ def compiled() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def simd(compiled: None) -> Iterator[None]:
+    """The packed kernels, which alone promise the same bits for any chunks."""
+    before = fastrnn.get_gemm()
+    fastrnn.set_gemm("simd")
+    yield
+    fastrnn.set_gemm(before)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> str:
     """Both dtypes of parameters."""

@@ -38,9 +38,7 @@ STACKS = {
     "recurrent": lambda **o: Sequential([LSTM(D, 6, **o), SimpleRNN(6, 3, reverse=True, **o), GRU(3, H, **o)]),
     "dense ends": lambda **o: Sequential([Dense(D, 4, "sigmoid", **o), GRU(4, 6, **o), Dense(6, H, **o)]),
     "dense between": lambda **o: Sequential([LSTM(D, 4, **o), Dense(4, 6, "tanh", **o), LSTM(6, H, **o)]),
-    "norms": lambda **o: Sequential(
-        [_norm(LayerNorm, D, o), GRU(D, 6, **o), _norm(LayerNorm, 6, o), Dense(6, H, **o)]
-    ),
+    "norms": lambda **o: Sequential([_norm(LayerNorm, D, o), GRU(D, 6, **o), _norm(LayerNorm, 6, o), Dense(6, H, **o)]),
     "bidirectional": lambda **o: Sequential(
         [Bidirectional(LSTM(D, 4, **o)), Bidirectional(GRU(8, 3, **o), "mul"), Dense(3, H, **o)]
     ),
@@ -71,6 +69,9 @@ RANDOM = {  # what training draws for
     ),
     "batch norms": lambda **o: Sequential(
         [_norm(BatchNorm, D, o), GRU(D, 6, **o), _norm(BatchNorm, 6, o), Dropout(0.4), Dense(6, H, **o)]
+    ),
+    "batch norm of contexts": lambda **o: Sequential(
+        [AttentionLSTM(D, 6, 4, **o), _norm(BatchNorm, 6, o), Dropout(0.3), Dense(6, H, **o)]
     ),
     "ends in a pair": lambda **o: Sequential([Dropout(0.2), Bidirectional(GRU(D, H, **o), None)]),
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ from cases import (
     CASES,
     CELL_NAMES,
     LARGE_CASES,
+    PAIRS,
     TOLERANCES,
+    VARIANTS,
     Case,
     Problem,
     as_state,
@@ -23,6 +28,7 @@ from cases import (
 import fastrnn
 from fastrnn import backend as backends
 from fastrnn import reference
+from fastrnn.cells import Cell
 from fastrnn.ops import rnn_backward, rnn_forward
 
 
@@ -50,6 +56,93 @@ def test_compiled_backend(cell, case, dtype):
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_compiled_backend_beyond_its_tiles(cell, case, dtype):
     check(cell, case, dtype)
+
+
+MIDDLE_CASES = (
+    Case("middle, ragged", 9, 7, 6, 19, lengths=(7, 3, 0, 7, 5, 1, 7, 6, 2)),
+    Case("middle, reverse, holes", 6, 5, 9, 34, holes=True, reverse=True),
+)
+LARGE_OPTION_CASES = (
+    Case("N20 T12 D40 H130", 20, 12, 40, 130),
+    Case("N20 T70 D3 H65, ragged", 20, 70, 3, 65, lengths=tuple(0 if n == 7 else 70 - 3 * n for n in range(20))),
+    Case("N1 T530 D3 H33, reverse", 1, 530, 3, 33, reverse=True),
+)
+# kinks are kept off in few steps only
+FEW_STEPS = [name for name in VARIANTS if "clip" not in name and "kinked" not in name]
+
+
+@pytest.fixture
+def choices(compiled: None) -> Iterator[list[tuple[str, str, str]]]:
+    """Every instruction set, way to multiply and dtype; one test walks over them, so as to have one reference."""
+    before = fastrnn.get_isa(), fastrnn.get_gemm()
+    yield list(product(fastrnn.available_isas(), ("simd", "blas"), ("float32", "float64")))
+    fastrnn.set_isa(before[0])
+    fastrnn.set_gemm(before[1])
+
+
+def check_choices(choices: list[tuple[str, str, str]], problem: Problem) -> None:
+    """Agreement with one reference in float64 on all choices."""
+    expected = reference_outputs(problem)
+    for isa, gemm, dtype in choices:
+        fastrnn.set_isa(isa)
+        fastrnn.set_gemm(gemm)
+        got = outputs(problem.cast(dtype))
+        assert {array.dtype for array in got.values()} == {np.dtype(dtype)}
+        try:
+            assert_agree(got, expected, TOLERANCES["agreement", dtype])
+        except AssertionError as error:
+            raise AssertionError(f"{isa}, {gemm}, {dtype}: {error}") from None
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_options(variant, case, choices):
+    check_choices(choices, make_problem(variant, case))
+
+
+@pytest.mark.parametrize("case", MIDDLE_CASES, ids=str)
+@pytest.mark.parametrize("variant", PAIRS)
+def test_pairs_of_options(variant, case, choices):
+    check_choices(choices, make_problem(variant, case))
+
+
+@pytest.mark.parametrize("case", LARGE_OPTION_CASES, ids=str)
+@pytest.mark.parametrize("variant", FEW_STEPS)
+def test_options_beyond_the_tiles(variant, case, choices):
+    """The packed kernels on every instruction set, products by BLAS on one."""
+    chosen = [(isa, gemm, dtype) for isa, gemm, dtype in choices if gemm == "simd" or isa == choices[0][0]]
+    check_choices(chosen, make_problem(variant, case))
+
+
+def changed(cell: Cell) -> Iterator[Cell]:
+    """The cell with one of its options taken away, for each that leaves the parameters as they are."""
+    plain = Cell(cell.kind, peephole=cell.peephole, coupled=cell.coupled, proj_size=cell.proj_size)
+    for field in ("activation", "recurrent_activation", "output_activation", "clip", "zoneout"):
+        if getattr(cell, field) != getattr(plain, field):
+            yield replace(cell, **{field: getattr(plain, field)})
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "functions" in name or "clip" in name])
+def test_control_an_option_taken_away_is_seen(variant):
+    problem = make_problem(variant, MIDDLE_CASES[0])
+    expected, cells = reference_outputs(problem), list(changed(problem.cell))
+    assert cells
+    for cell in cells:
+        with pytest.raises(AssertionError, match="beyond"):
+            assert_agree(outputs(replace(problem, cell=cell)), expected, 1e-3)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "dropout" in name or "zoneout" in name])
+def test_control_noise_taken_away_is_seen(variant):
+    problem = make_problem(variant, MIDDLE_CASES[0])
+    expected = reference_outputs(problem)
+    for name in ("mask", "new_h", "new_c"):
+        if (value := getattr(problem.noise, name)) is not None:
+            without = replace(problem, noise=replace(problem.noise, **{name: np.ones_like(value)}))
+            with pytest.raises(AssertionError, match="beyond"):
+                assert_agree(outputs(without), expected, 1e-3)
 
 
 @pytest.mark.parametrize("case", (*CASES, *LARGE_CASES), ids=str)

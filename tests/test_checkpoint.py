@@ -184,6 +184,29 @@ def test_a_checkpoint_is_a_model_too(path):
     assert np.array_equal(again(x, lengths=lengths)[0], model(x, lengths=lengths)[0])
 
 
+def test_the_best_weights_of_a_checkpoint(path):
+    def run(epochs, *callbacks):
+        """Learn for three epochs, and then unlearn."""
+        return train(epochs=epochs, schedule=lambda step: 0.01 if step < 12 else 5.0, callbacks=callbacks)
+
+    model, history = run(6, Checkpoint(path))
+    assert history.best_epoch < 5
+    best, _ = run(history.best_epoch + 1)
+    for found, expected in ((fastrnn.load(path, best=True), best), (fastrnn.load(path), model)):
+        assert np.array_equal(found.params.flat, expected.params.flat)
+        for name, buffer in expected.buffers.items():
+            assert np.array_equal(found.buffers[name], buffer)
+    fastrnn.save(path, model)
+    with pytest.raises(ValueError, match="must be a checkpoint to have best weights"):
+        fastrnn.load(path, best=True)
+    fastrnn.files.write(path, model, None, {"best": {"params": np.zeros(3), "buffers": dict(model.buffers)}})
+    with pytest.raises(ValueError, match="must have as many best weights as the model"):
+        fastrnn.load(path, best=True)
+    fastrnn.files.write(path, model, None, {"best": {}})
+    with pytest.raises(ValueError, match="must hold a training's state"):
+        fastrnn.load(path, best=True)
+
+
 def other_model():
     return Sequential([GRU(2, 5, seed=0), Dense(5, 3, seed=1)])
 
@@ -228,6 +251,45 @@ def test_what_is_no_checkpoint_is_not_resumed(path):
     assert np.array_equal(model.params.flat, make_model(seed=9).params.flat)
     with pytest.raises(FileNotFoundError):
         train(resume=path.with_name("nothing"))
+
+
+def places(value, before=()):
+    """The path of everything in a state."""
+    yield before
+    if isinstance(value, (dict, list)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*before, key))
+
+
+@pytest.mark.parametrize("wrong", ["x", None, -1, {}, np.zeros(3)], ids=str)
+def test_a_state_that_is_wrong_somewhere_changes_nothing(path, wrong):
+    def options():
+        return {"callbacks": [EarlyStopping()], "schedule": ReduceOnPlateau(0.01)}
+
+    broken = options()
+    broken["callbacks"] += [Checkpoint(path, steps=1), BreakAt(6)]
+    with pytest.raises(BreakError):
+        train(**broken)
+    saved, refused = fastrnn.files.read(path), 0
+    for place in list(places(saved.training))[1:]:
+        if place[0] == "carried":  # which the model's forward pass checks
+            continue
+        state = fastrnn.files.restored(saved.training, saved.tensors)
+        inner = state
+        for key in place[:-1]:
+            inner = inner[key]
+        if isinstance(inner, np.ndarray):  # within the mark that stands for an array
+            continue
+        inner[place[-1]] = wrong
+        fastrnn.files.write(path, make_model(seed=9), None, state)
+        model = make_model()
+        before = model.params.flat.copy()
+        try:
+            train(model, resume=path, epochs=1, **options())
+        except ValueError:
+            refused += 1
+            assert np.array_equal(model.params.flat, before), place
+    assert refused > 20
 
 
 def test_limits_do_not_outlive_a_run(path):

@@ -1,4 +1,4 @@
-"""Models that other people trained and serve: their published weights in our layers must give their results.
+"""Models that other people trained and serve: imported, their published weights must give their results.
 
 The arrays lie beside the repository, in ``../shared/clients``, one .npz a model with what its own code computed. Tests
 are skipped where they are not there.
@@ -7,19 +7,24 @@ are skipped where they are not there.
 g2p_en      GRU encoder and decoder, English spelling to phonemes           github.com/Kyubyong/g2p, Apache-2.0
 g2pM        ragged bidirectional LSTM, Mandarin characters to pinyin        github.com/kakaobrain/g2pM, Apache-2.0
 silero_vad  LSTM over 900 steps of audio, streamed: is there speech?        github.com/snakers4/silero-vad, MIT
+rnnoise     three reset-before GRUs with a relu candidate: noise reduction  github.com/xiph/rnnoise, BSD-3
 =========== =============================================================== ==========================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import scaled_error
 
 from fastrnn import GRU, LSTM, Bidirectional, Dense, Embedding, Session
+from fastrnn.interop.keras import from_weights
+from fastrnn.interop.torch import load_state_dict
 
 Array = np.ndarray
 
@@ -31,6 +36,8 @@ TOLERANCES = {
     "g2pM": 5e-6,
     "silero_vad": 5e-6,
     "silero_vad probability": 2e-6,
+    "rnnoise": 1e-5,
+    "rnnoise, its own table of tanh": 4e-5,  # which differs from tanh by up to 3.3e-5
 }
 
 
@@ -46,19 +53,15 @@ def _load(name: str) -> dict[str, Array]:
     return _file(name)
 
 
-def _fill_lstm(layer: LSTM, w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array) -> LSTM:
-    """The layer with PyTorch's parameters: transposed, the two biases as one."""
-    layer.params.update(W=w_ih.T, U=w_hh.T, b=b_ih + b_hh)
-    return layer
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def _gru(w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array) -> GRU:
-    """A GRU with PyTorch's parameters: the n gate keeps its two biases apart."""
-    H = w_hh.shape[1]
-    layer = GRU(w_ih.shape[1], H)
-    b = np.concatenate([(b_ih + b_hh)[: 2 * H], b_ih[2 * H :]])
-    layer.params.update(W=w_ih.T, U=w_hh.T, b=b, b_rec=b_hh[2 * H :])
-    return layer
+def _from_torch(arrays: Sequence[Array], reverse: Sequence[Array] = ()) -> Any:
+    """The layer with PyTorch's weight_ih, weight_hh, bias_ih and bias_hh, of one direction or of two."""
+    weights = {f"{name}_l0": array for name, array in zip(NAMES, arrays, strict=True)}
+    if reverse:
+        weights |= {f"{name}_l0_reverse": array for name, array in zip(NAMES, reverse, strict=True)}
+    return load_state_dict(weights)
 
 
 def _dense(weight: Array, bias: Array, activation: str | None = None) -> Dense:
@@ -81,7 +84,7 @@ class TestG2pEn:
 
     def _model(self, z: dict[str, Array]) -> tuple[Embedding, GRU, Embedding, GRU, Dense]:
         names = ("w_ih", "w_hh", "b_ih", "b_hh")
-        encoder, decoder = (_gru(*(z[f"{part}_{name}"] for name in names)) for part in ("enc", "dec"))
+        encoder, decoder = (_from_torch([z[f"{part}_{name}"] for name in names]) for part in ("enc", "dec"))
         return _embedding(z["enc_emb"]), encoder, _embedding(z["dec_emb"]), decoder, _dense(z["fc_w"], z["fc_b"])
 
     def test_encoder_and_decoder(self, backend):
@@ -126,19 +129,7 @@ class TestG2pM:
     """Which of its readings has a Mandarin character, in 10 254 sentences of all lengths."""
 
     def _model(self, z: dict[str, Array]) -> tuple[Embedding, Bidirectional, Dense, Dense]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        layers = [
-            _fill_lstm(LSTM(64, 32, reverse=bool(suffix)), *(z[f"w_lstm_{name}_l0{suffix}"] for name in names))
-            for suffix in ("", "_reverse")
-        ]
-        both = Bidirectional(LSTM(64, 32))
-        both.params.update(
-            {
-                f"{side}.{name}": layer.params[name]
-                for side, layer in zip(("fwd", "bwd"), layers, strict=True)
-                for name in layer.params
-            }
-        )
+        both = _from_torch(*([z[f"w_lstm_{name}_l0{side}"] for name in NAMES] for side in ("", "_reverse")))
         hidden = _dense(z["w_logit_layer_0_weight"], z["w_logit_layer_0_bias"], "relu")
         return (
             _embedding(z["w_embedding_weight"]),
@@ -182,7 +173,7 @@ class TestSileroVad:
     """Speech or not, 900 chunks of 32 ms; c grows to 28, which needs an error relative to its size."""
 
     def _lstm(self, z: dict[str, Array]) -> LSTM:
-        return _fill_lstm(LSTM(128, 128), *(z[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+        return _from_torch([z[name] for name in NAMES])
 
     def _assert_probability(self, h: Array, z: dict[str, Array]) -> None:
         probability = _dense(z["out_w"], z["out_b"], "sigmoid")(np.maximum(h, 0))[:, 0]
@@ -206,3 +197,46 @@ class TestSileroVad:
                 assert scaled_error(session.state[1][0], z["c"][t]) <= TOLERANCES["silero_vad"]
         assert scaled_error(h, z["h"]) <= TOLERANCES["silero_vad"]
         self._assert_probability(h, z)
+
+
+class TestRnnoise:
+    """Three GRUs, reset before the product and relu candidates: states reach 17. Weights in Keras's layout."""
+
+    def _gru(self, z: dict[str, Array], name: str) -> GRU:
+        weights = [z[f"{name}_{part}"] for part in ("W", "U", "bias")]
+        return from_weights(weights, kind="GRU", activation="relu")
+
+    def _dense(self, z: dict[str, Array], name: str, activation: str) -> Dense:
+        return _dense(z[f"{name}_W"].T, z[f"{name}_bias"], activation)
+
+    def _run(self, z: dict[str, Array]) -> dict[str, Array]:
+        """The whole network over 600 frames."""
+        features = z["features"]
+        dense = self._dense(z, "input_dense", "tanh")(features)
+        vad, _ = self._gru(z, "vad_gru")(dense)
+        noise, _ = self._gru(z, "noise_gru")(np.hstack([dense, vad, features]))
+        denoise, _ = self._gru(z, "denoise_gru")(np.hstack([vad, noise, features]))
+        return {
+            "dense": dense,
+            "vad_gru": vad,
+            "noise_gru": noise,
+            "denoise_gru": denoise,
+            "gains": self._dense(z, "denoise_output", "sigmoid")(denoise),
+            "vad": self._dense(z, "vad_output", "sigmoid")(vad),
+        }
+
+    def test_600_frames(self, backend):
+        z = _load("rnnoise")
+        assert z["denoise_gru_out"].max() > 10
+        for name, found in self._run(z).items():
+            assert scaled_error(found, z[f"exact_{name}_out"]) <= TOLERANCES["rnnoise"], name
+            assert scaled_error(found, z[f"{name}_out"]) <= TOLERANCES["rnnoise, its own table of tanh"], name
+
+    def test_control_reset_after_does_not_pass(self):
+        z = _load("rnnoise")
+        before = self._gru(z, "denoise_gru")
+        after = GRU(before.input_size, before.hidden_size, activation="relu")
+        after.params.update(before.params)
+        x, expected = z["denoise_gru_in_exact"], z["exact_denoise_gru_out"]
+        assert scaled_error(before(x)[0], expected) <= TOLERANCES["rnnoise"]
+        assert scaled_error(after(x)[0], expected) > 0.1

@@ -8,6 +8,7 @@ from cases import TOLERANCES
 from differences import gradient, relative_error
 
 from fastrnn import Activation, Dense
+from fastrnn.activations import NAMES
 
 D = 3
 
@@ -17,10 +18,10 @@ def x():
     return np.random.default_rng(0).normal(size=(4, 5, D))
 
 
-FUNCTIONS = ("tanh", "relu", "sigmoid", "softmax")
+FUNCTIONS = (*NAMES, "softmax", ("hard_sigmoid", 0.2, 0.4), ("elu", 0.3), ("leaky_relu", 0.2))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", FUNCTIONS, ids=str)
 def test_gradient(name, x):
     layer = Activation(D, name, dtype="float64")
     dy = np.random.default_rng(1).normal(size=x.shape)
@@ -42,5 +43,18 @@ def test_softmax_of_large_numbers():
 
 
 def test_an_unknown_function_is_an_error():
-    with pytest.raises(ValueError, match=r"activation must be one of .*'softmax', got 'swish'"):
+    with pytest.raises(ValueError, match=r"activation must be one of .*'softmax', or a tuple .*, got 'swish'"):
         Activation(3, "swish")
+
+
+def test_numbers():
+    assert Activation(3, ("elu", 1.0)).activation == "elu"
+    assert Activation(3, ("elu", 0.5))([[-1.0, 0.0, 2.0]])[0, 2] == 2
+    with pytest.raises(ValueError, match="activation must have at most 0 numbers for 'tanh'"):
+        Activation(3, ("tanh", 1.0))
+
+
+def test_a_rebuilt_layer_is_the_same():
+    for option in ("softmax", "relu", ("hard_sigmoid", 0.2, 0.4)):
+        layer = Activation(3, option, dtype="float64")
+        assert repr(Activation(**layer._config())) == repr(layer)

@@ -15,7 +15,7 @@ from stacks import EMBEDDED, RECURRENT, STACKS, inputs, make
 from toolkit import make_model
 
 import fastrnn
-from fastrnn import LSTM, AttentionLSTM, BatchNorm, Bidirectional, Dense, LastStep, LayerNorm, Sequential, files
+from fastrnn import GRU, LSTM, AttentionLSTM, BatchNorm, Bidirectional, Dense, LastStep, LayerNorm, Sequential, files
 
 OTHERS = {
     "one layer": lambda: LSTM(2, 3),
@@ -23,6 +23,12 @@ OTHERS = {
     "attention": lambda: AttentionLSTM(2, 3, 4),
     "norms": lambda: Sequential([BatchNorm(2), LayerNorm(2), LastStep(2), Dense(2, 1, "sigmoid", dtype="float32")]),
     "with buffers": make_model,
+    "options of an LSTM": lambda: LSTM(
+        2, 3, peephole="diagonal", coupled=True, proj_size=2, zoneout=(0.1, 0.2), trainable_state=True, clip=5.0
+    ),
+    "options of a GRU": lambda: GRU(
+        2, 3, recurrent_activation=("hard_sigmoid", 0.2, 0.5), activation="softsign", layer_norm=True, weight_drop=0.5
+    ),
 }
 
 

@@ -349,14 +349,15 @@ def test_lists_of_unequal_length():
     assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-6)
 
 
-def test_holes_in_sequences_are_skipped():
+@pytest.mark.parametrize("name", ["dense", "recurrent", "sequential"])
+def test_holes_in_sequences_are_skipped(name):
     x, y, lengths = sequences()
     mask = np.arange(9) < lengths[:, None]
-    by_mask, by_lengths = MODELS["dense"](), MODELS["dense"]()
+    by_mask, by_lengths = MODELS[name](), MODELS[name]()
     for model, batch in ((by_mask, Batch(x, y, mask=mask)), (by_lengths, Batch(x, y, lengths))):
-        fastrnn.fit(model, SoftmaxCrossEntropy(), SGD(0.1), [batch], epochs=2, progress=False)
+        fastrnn.fit(model, SoftmaxCrossEntropy(), SGD(0.1), [batch], epochs=2, progress=False, seed=0)
     assert np.allclose(by_mask.params.flat, by_lengths.params.flat, rtol=1e-5, atol=1e-7)
-    assert not np.array_equal(by_mask.params.flat, MODELS["dense"]().params.flat)
+    assert not np.array_equal(by_mask.params.flat, MODELS[name]().params.flat)
 
 
 def test_a_state_is_carried_where_batches_say_so(backend):
@@ -417,6 +418,14 @@ def test_dropout_is_the_seeds_and_nothing_is_dropped_in_validation():
     )
     assert len(set(still["val_loss"])) == 1
     assert len(set(still["loss"])) == 3
+
+
+def test_memory_can_be_saved(compiled):
+    saved, plain = train(checkpoint=2), train()
+    assert saved[1]["loss"] == plain[1]["loss"]
+    assert np.array_equal(saved[0].params.flat, plain[0].params.flat)
+    with pytest.raises(TypeError, match="checkpoint"):
+        train(Dense(2, V), checkpoint=True)
 
 
 def generator():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stacks import EMBEDDED, RECURRENT, STACKS, inputs, make
+from stacks import EMBEDDED, RECURRENT, STACKS, inputs, make, with_random_parameters
 
 import fastrnn
 from fastrnn import (
@@ -66,6 +66,38 @@ def test_a_given_state_and_single_sequences():
     assert report["state.1"].error < 1e-9
     assert all(np.array_equal(a, b) for a, b in zip(state, before, strict=True))
     assert check_gradients(GRU(4, 2, **OPTIONS), x_for()[0])["U"].error < 1e-9
+
+
+OPTIONAL = {
+    "peepholes": LSTM(4, 3, peephole="full", **OPTIONS),
+    "all of an LSTM": LSTM(
+        4,
+        3,
+        peephole="diagonal",
+        coupled=True,
+        proj_size=2,
+        layer_norm=True,
+        recurrent_dropout=0.2,
+        zoneout=(0.1, 0.2),
+        trainable_state=True,
+        **OPTIONS,
+    ),
+    "all of a GRU": GRU(4, 3, activation="softsign", weight_drop=0.3, layer_norm=True, trainable_state=True, **OPTIONS),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_options_of_cells(name, backend):
+    # away from a state of zeros, whose norm has the steepest slope there is
+    layer = with_random_parameters(OPTIONAL[name])
+    report = check_gradients(layer, x_for(), lengths=[5, 0, 3], entries=10)
+    if name != "peepholes":
+        assert report["h0"].difference
+        assert "state" not in report
+        state = tuple(np.ones((3, 2 if k == 0 else 3)) for k in range(2)) if "LSTM" in name else np.ones((3, 3))
+        given = check_gradients(layer, x_for(), state=state, lengths=[5, 0, 3], entries=10)
+        assert given["h0"].error == 0
+        assert any(key.startswith("state") for key in given)
 
 
 def test_entries_are_drawn_or_all_looked_at():

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CELL_NAMES, Case, Problem, as_parts, as_state, make_problem, outputs
+from cases import CELL_NAMES, PAIRS, VARIANTS, Case, Problem, as_parts, as_state, make_problem, map_noise, outputs
 
 import fastrnn
 from fastrnn.ops import rnn_backward, rnn_forward
@@ -22,6 +22,25 @@ CASES = (
     Case("N23 T5 D7 H17", 23, 5, 7, 17),
     Case("ragged", 13, 20, 7, 33, lengths=(20, 3, 0, 20, 7, 1, 19, 20, 2, 8, 20, 11, 5)),
     Case("reverse", 9, 20, 7, 33, reverse=True),
+)
+RAGGED = CASES[3]
+ISAS = fastrnn.available_isas()
+# with options: the best instruction set and the least, AVX2 and AVX-512 being compared below
+on_some_choices = pytest.mark.parametrize(
+    ("isa", "dtype"),
+    [
+        *((isa, dtype) for isa in ISAS[:1] for dtype in ("float32", "float64")),
+        *((isa, "float64") for isa in ISAS[1:][-1:]),
+    ],
+    indirect=True,
+)
+on_avx512 = pytest.mark.parametrize("isa", ["avx512"], indirect=True)
+both_fused = pytest.mark.skipif(not {"avx2", "avx512"} <= set(ISAS), reason="needs AVX2 and AVX-512")
+OPTION_CASES = (
+    Case("N21 T28 D5 H66", 21, 28, 5, 66),  # two chunks of time
+    Case("N1 T40 D3 H160", 1, 40, 3, 160),  # threads split units
+    RAGGED,
+    Case("reverse, holes", 11, 9, 7, 33, reverse=True, holes=True),
 )
 
 
@@ -49,6 +68,26 @@ def rows_of(problem: Problem, rows: list[int]) -> Problem:
         state=tuple(part[rows] for part in problem.state),
         dstate=tuple(part[rows] for part in problem.dstate),
         lengths=None if problem.lengths is None else problem.lengths[rows],
+        mask=None if problem.mask is None else problem.mask[rows],
+        noise=map_noise(lambda part: part if len(part) == 1 else part[rows], problem.noise),
+        dcells=None if problem.dcells is None else problem.dcells[rows],
+    )
+
+
+def times_of(problem: Problem, times: slice) -> Problem:
+    """The same problem for some of its steps; initial and final states stay what they are."""
+
+    def cut(part: np.ndarray | None) -> np.ndarray | None:
+        return None if part is None else part[:, times] if part.ndim == 3 else part
+
+    return replace(
+        problem,
+        x=problem.x[:, times],
+        dy=problem.dy[:, times],
+        mask=None if problem.mask is None else problem.mask[:, times],
+        noise=map_noise(cut, problem.noise),
+        dcells=cut(problem.dcells),
+        lengths=None,
     )
 
 
@@ -68,13 +107,32 @@ def test_a_row_in_any_batch(cell, case, dtype):
         assert_same(of_rows(rows_of(problem, rows)), {name: array[rows] for name, array in whole.items()})
 
 
+@on_some_choices
+@pytest.mark.parametrize("case", OPTION_CASES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_row_in_any_batch_with_an_option(variant, case, dtype):
+    problem = make_problem(variant, case).cast(dtype)
+    whole = of_rows(problem)
+    order = np.random.default_rng(3).permutation(case.N).tolist()
+    for rows in ([case.N // 2], order, order[:5]):
+        assert_same(of_rows(rows_of(problem, rows)), {name: array[rows] for name, array in whole.items()})
+
+
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_a_padded_row_and_the_sequence_alone(cell, dtype):
-    problem = make_problem(cell, CASES[3]).cast(dtype)
+    check_padded_rows(make_problem(cell, RAGGED).cast(dtype))
+
+
+@on_some_choices
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_padded_row_and_the_sequence_alone_with_an_option(variant, dtype):
+    check_padded_rows(make_problem(variant, replace(RAGGED, T=12, lengths=(12, 3, 0, 7, 1), N=5)).cast(dtype))
+
+
+def check_padded_rows(problem: Problem) -> None:
     whole = of_rows(problem)
     for n, length in enumerate(problem.lengths):
-        row = rows_of(problem, [n])
-        alone = of_rows(replace(row, x=row.x[:, :length], dy=row.dy[:, :length], lengths=None))
+        alone = of_rows(times_of(rows_of(problem, [n]), slice(length)))
         cut = {
             name: array[n : n + 1, :length] if array.ndim == 3 else array[n : n + 1] for name, array in whole.items()
         }
@@ -85,10 +143,27 @@ def test_a_padded_row_and_the_sequence_alone(cell, dtype):
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_any_number_of_threads(cell, case, dtype, threads):
     """The gradients of parameters too."""
-    problem = make_problem(cell, case).cast(dtype)
+    check_threads(make_problem(cell, case).cast(dtype), (2, 3, 8))
+
+
+@pytest.mark.parametrize("case", OPTION_CASES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_any_number_of_threads_with_an_option(variant, case, threads, isa):
+    check_threads(make_problem(variant, case).cast("float64" if isa == "avx2" else "float32"), (2, 3))
+
+
+@pytest.mark.parametrize("isa", ISAS[:1], indirect=True)
+@pytest.mark.parametrize("variant", PAIRS)
+def test_any_number_of_threads_with_two_options(variant, threads):
+    """By rows and by units."""
+    for case in (Case("ragged", 9, 11, 5, 33, lengths=(11, 3, 0, 7, 11, 1, 9, 10, 2)), Case("N2 T9 H65", 2, 9, 3, 65)):
+        check_threads(make_problem(variant, case).cast("float32"), (3,))
+
+
+def check_threads(problem: Problem, numbers: tuple[int, ...]) -> None:
     fastrnn.set_num_threads(1)
     alone = outputs(problem)
-    for n in (2, 3, 8):
+    for n in numbers:
         fastrnn.set_num_threads(n)
         assert_same(outputs(problem), alone)
 
@@ -96,21 +171,32 @@ def test_any_number_of_threads(cell, case, dtype, threads):
 @pytest.mark.parametrize("chunks", [[1] * 37, [36, 1], [5, 0, 20, 12]], ids=["steps", "36 + 1", "5 + 0 + 20 + 12"])
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_any_chunks_of_time(cell, dtype, chunks):
-    p = make_problem(cell, CASE).cast(dtype)
-    whole = outputs(p)
-    cuts = np.cumsum(chunks)[:-1]
+    check_chunks(make_problem(cell, CASE).cast(dtype), chunks)
+
+
+@on_some_choices
+@pytest.mark.parametrize("chunks", [[1] * 28, [9, 0, 19]], ids=["steps", "9 + 0 + 19"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_any_chunks_of_time_with_an_option(variant, dtype, chunks):
+    check_chunks(make_problem(variant, OPTION_CASES[0]).cast(dtype), chunks)
+
+
+def check_chunks(p: Problem, chunks: list[int]) -> None:
+    """States handed on, their gradients handed back: all that comes out but the gradients of the parameters."""
+    whole, ends = outputs(p), np.cumsum(chunks)
+    parts = [times_of(p, slice(end - n, end)) for end, n in zip(ends, chunks, strict=True)]
     state, tapes, y, inferred, inferred_state = as_state(p.state), [], [], [], as_state(p.state)
-    for x in np.split(p.x, cuts, axis=1):
-        part, inferred_state, _ = rnn_forward(p.cell, p.params, x, inferred_state)
-        inferred.append(part)
-        part, state, tape = rnn_forward(p.cell, p.params, x, state, keep=True)
-        y.append(part)
+    for part in parts:
+        some, inferred_state, _ = rnn_forward(p.cell, p.params, part.x, inferred_state, noise=part.noise)
+        inferred.append(some)
+        some, state, tape = rnn_forward(p.cell, p.params, part.x, state, noise=part.noise, keep=True)
+        y.append(some)
         tapes.append(tape)
     dstate, dx = as_state(p.dstate), []
-    for tape, dy in reversed(list(zip(tapes, np.split(p.dy, cuts, axis=1), strict=True))):
+    for tape, part in zip(tapes[::-1], parts[::-1], strict=True):
         grads = {name: np.zeros_like(value) for name, value in p.params.items()}
-        part, dstate = rnn_backward(tape, dy, dstate, grads=grads)
-        dx.insert(0, part)
+        some, dstate = rnn_backward(tape, part.dy, dstate, grads=grads, dcells=part.dcells)
+        dx.insert(0, some)
     found = {"y": np.concatenate(y, 1), "inferred_y": np.concatenate(inferred, 1), "dx": np.concatenate(dx, 1)}
     for k, name in enumerate(p.cell.states):
         found |= {name: as_parts(state)[k], f"inferred_{name}": as_parts(inferred_state)[k]}
@@ -126,6 +212,28 @@ def test_instruction_sets_with_fused_multiply_add(cell, case, dtype, isa):
     for other in {"avx2", "avx512"} & set(fastrnn.available_isas()) if isa != "baseline" else ():
         fastrnn.set_isa(other)
         assert_same(outputs(problem), here)
+
+
+@both_fused
+@on_avx512
+@pytest.mark.parametrize("case", OPTION_CASES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_instruction_sets_with_fused_multiply_add_and_an_option(variant, case, dtype):
+    check_instruction_sets(make_problem(variant, case).cast(dtype))
+
+
+@both_fused
+@on_avx512
+@pytest.mark.parametrize("variant", PAIRS)
+def test_instruction_sets_with_fused_multiply_add_and_two_options(variant, dtype):
+    case = Case("ragged", 5, 6, 5, 35, lengths=(6, 3, 0, 5, 1))
+    check_instruction_sets(make_problem(variant, case).cast(dtype))
+
+
+def check_instruction_sets(problem: Problem) -> None:
+    here = outputs(problem)
+    fastrnn.set_isa("avx2")
+    assert_same(outputs(problem), here)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)

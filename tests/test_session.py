@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from differences import leaves
@@ -18,15 +16,6 @@ FORWARD_STACKS = {
     "three": lambda **o: Sequential([GRU(D, 6, **o), SimpleRNN(6, 40, **o), LSTM(40, H, **o)]),
     "nested": lambda **o: Sequential([Sequential([LSTM(D, 4, **o), GRU(4, 17, **o)]), SimpleRNN(17, H, **o)]),
 }
-
-
-@pytest.fixture
-def simd(compiled: None) -> Iterator[None]:
-    """The packed kernels, which alone promise the same bits for any chunks."""
-    before = fastrnn.get_gemm()
-    fastrnn.set_gemm("simd")
-    yield
-    fastrnn.set_gemm(before)
 
 
 # ---- the same bits ----------------------------------------------------------------------------------------------
@@ -224,6 +213,49 @@ def test_state_from_a_call_of_the_model(backend):
     assert_near(session(x[:, 5:]), y[:, 5:])
 
 
+# ---- options of the cells ----------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "peephole, projection": lambda **o: LSTM(D, 9, peephole="diagonal", proj_size=H, **o),
+    "full peephole, coupled": lambda **o: LSTM(D, H, peephole="full", coupled=True, **o),
+    "normalised, zoneout": lambda **o: GRU(D, H, layer_norm=True, zoneout=0.3, **o),
+    "before, relu": lambda **o: GRU(D, H, reset_after=False, activation="relu", **o),
+    "clipped, dropouts": lambda **o: SimpleRNN(D, H, clip=0.5, recurrent_dropout=0.5, weight_drop=0.5, **o),
+    "learned state": lambda **o: LSTM(D, H, trainable_state=True, **o),
+    "learned state in a stack": lambda **o: Sequential(
+        [GRU(D, 6, trainable_state=True, **o), Sequential([SimpleRNN(6, H, trainable_state=True, **o)])]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_stream_as_they_run(backend, gemm, name, dtype):
+    model = with_random_parameters(OPTIONS[name](dtype=dtype))
+    x = inputs(name, 3, 6, dtype)
+    y, state = stepped_model(model, x)
+    session = Session(model, batch=3)
+    assert_near(stepped(session, x), y)
+    assert_near(session.state, state)
+    session.reset()
+    assert_near(session(x), model(x)[0])
+
+
+def test_streams_start_from_the_learned_state(backend):
+    model = with_random_parameters(OPTIONS["learned state in a stack"](dtype="float64"))
+    session = Session(model, batch=3)
+    start = session.state
+    assert_equal(start[0], np.repeat(model.params["0.h0"][None], 3, axis=0))
+    assert start[0].any() and start[1][0].any()
+    session(inputs("GRU"))
+    session.reset([1])
+    assert_equal(session.state[0][1], start[0][1])
+    assert not np.array_equal(session.state[0][0], start[0][0])
+    session.state = [np.ones((3, 6)), None]
+    assert_equal(session.state, [np.ones((3, 6)), start[1]])
+    session.state = None
+    assert_equal(session.state, start)
+
+
 # ---- layers without a state ---------------------------------------------------------------------------------------
 
 
@@ -231,13 +263,13 @@ def test_state_from_a_call_of_the_model(backend):
 def test_norms_and_dropouts_as_in_inference(backend, name, dtype):
     model, x = make(name, dtype), inputs(name, dtype=dtype)
     y, state = stepped_model(model, x)
-    session, whole = Session(model, batch=3), Session(model, batch=3)
+    session, later = Session(model, batch=3), Session(model, batch=3)
     assert_equal(stepped(session, x), y)
     assert_equal(session.state, state)
-    assert_near(whole(x), model(x)[0])
+    whole = model(x)[0]
     for value in (model.params.flat, *model.buffers.values()):
         value[...] = np.nan
-    assert_near(session(x), whole(x))
+    assert_near(later(x), whole)
 
 
 class Doubled(fastrnn.layer.StatelessLayer):

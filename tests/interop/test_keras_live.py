@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from cases import scaled_error
 
-from fastrnn import GRU, LSTM, Bidirectional, Dense, Embedding, LastStep, Sequential, Session, SimpleRNN
-from fastrnn.interop.keras import MaskedSequential, from_layer, load, to_weights
+from fastrnn import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Embedding,
+    LastStep,
+    MaskedSequential,
+    Sequential,
+    Session,
+    SimpleRNN,
+)
+from fastrnn.interop.keras import from_layer, load, to_weights
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 keras = pytest.importorskip("keras")
@@ -99,9 +110,10 @@ def test_ours_run_in_keras(layer):
     assert scaled_error(_numpy(other(_x())), layer(_x())[0]) <= TOLERANCE
 
 
-@pytest.mark.parametrize(
-    "function", ["relu", "sigmoid", "hard_sigmoid", "linear", "softsign", "softplus", "elu", "leaky_relu"]
-)
+FUNCTIONS = ("relu", "sigmoid", "hard_sigmoid", "linear", "softsign", "softplus", "elu", "leaky_relu")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", ONE)
 def test_activations(backend, name, function):
     layer = _built(ONE[name](activation=function, return_sequences=True))
@@ -226,6 +238,14 @@ def test_masking(backend, functional):
     found = from_layer(_random(model))
     assert isinstance(found, MaskedSequential) and found.mask_value == 2
     assert scaled_error(found(x)[0], _numpy(model(x))) <= TOLERANCE
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, "tanh", "softmax"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_functions_behind_a_dense(function, apart):
+    behind = [L.Dense(3), L.Activation(function)] if apart else [L.Dense(3, activation=function)]
+    model = _random(keras.Sequential([keras.Input((T, D)), L.GRU(H, return_sequences=True), *behind]))
+    assert scaled_error(from_layer(model)(_x())[0], _numpy(model(_x()))) <= TOLERANCE
 
 
 def test_what_comes_of_a_model():

@@ -14,8 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence  # noqa: E402
 
-from fastrnn.interop.torch import GRU, LSTM, RNN  # noqa: E402
-from fastrnn.interop.torch import dropin as implementation  # noqa: E402
+from fastrnn.interop.torch import GRU, LSTM, RNN, dropin, scan  # noqa: E402
 
 KINDS = {"lstm": (nn.LSTM, LSTM), "gru": (nn.GRU, GRU), "rnn": (nn.RNN, RNN)}
 NEAR = {torch.float64: 1e-12, torch.float32: 1e-6}
@@ -29,7 +28,22 @@ def kind(request):
 
 @pytest.fixture(autouse=True)
 def _fresh_warnings(monkeypatch):
-    monkeypatch.setattr(implementation, "_warned", set())
+    monkeypatch.setattr(dropin, "_warned", set())
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """One entry for every layer that runs on the kernels: its plan."""
+    plans = []
+    forward = scan.run
+
+    def run(plan, *args):
+        plans.append(plan)
+        return forward(plan, *args)
+
+    for module in (scan, dropin):
+        monkeypatch.setattr(module, "run", run)
+    return plans
 
 
 def pair(kind, *sizes, dtype=torch.float64, **options):
@@ -47,7 +61,7 @@ def as_tuple(state):
 def state_of(module, N, dtype=torch.float64):
     """A random initial state that wants a gradient, as the module takes it."""
     rows = module.num_layers * (2 if module.bidirectional else 1)
-    parts = [torch.randn(rows, N, module.hidden_size, dtype=dtype, requires_grad=True)]
+    parts = [torch.randn(rows, N, module.proj_size or module.hidden_size, dtype=dtype, requires_grad=True)]
     if module.mode == "LSTM":
         parts.append(torch.randn(rows, N, module.hidden_size, dtype=dtype, requires_grad=True))
         return tuple(parts)
@@ -103,6 +117,21 @@ def test_relu(backend):
         x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
         results.append(everything(module, x, None, [x]))
     assert_same(*results)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_projections(both, bias, packed, backend, calls):
+    results = []
+    for module in pair("lstm", 3, 4, num_layers=2, proj_size=2, bidirectional=both, bias=bias):
+        torch.manual_seed(2)
+        x = torch.randn(5, 3, 3, dtype=torch.float64, requires_grad=True)
+        hx = state_of(module, 3)
+        batch = pack_padded_sequence(x, torch.tensor([5, 2, 1])) if packed else x
+        results.append(everything(module, batch, hx, [x, *as_tuple(hx)]))
+    assert_same(*results)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -173,20 +202,6 @@ def test_gradcheck(kind, packed, backend):
     assert torch.autograd.gradcheck(outputs, (x, *as_tuple(hx), *ours.parameters()))
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """One entry for every layer that runs on the kernels: its plan."""
-    plans = []
-    forward = implementation.run
-
-    def run(plan, *args):
-        plans.append(plan)
-        return forward(plan, *args)
-
-    monkeypatch.setattr(implementation, "run", run)
-    return plans
-
-
 def test_the_kernels_run(kind, calls):
     """Nothing above means anything if PyTorch computes."""
     theirs, ours = pair(kind, 3, 4, num_layers=2)
@@ -218,8 +233,8 @@ def test_nothing_is_kept_where_no_gradient_is_wanted(kind, calls):
         assert ours(x)[0].is_inference()
     frozen = copy.deepcopy(ours).requires_grad_(False)
     assert frozen(x)[0].grad_fn is None
-    assert [plan.keep for plan in calls] == [False, False, False]
     assert frozen(x.requires_grad_())[0].grad_fn is not None
+    assert [plan.keep for plan in calls] == [False, False, False, True]
 
 
 def test_a_second_derivative_raises(kind):
@@ -243,12 +258,13 @@ def test_the_graph_may_be_kept_and_used_again(kind):
         torch.autograd.grad(y.sum(), x)
 
 
-@pytest.mark.parametrize("kind", ["gru", "rnn"])
-def test_outputs_may_be_changed_in_place(kind):
+@pytest.mark.parametrize("kind, packed", [("gru", False), ("gru", True), ("rnn", False), ("lstm", True)])
+def test_outputs_may_be_changed_in_place(kind, packed):
     gradients = []
     for module in pair(kind, 3, 4):
         x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3).requires_grad_()
-        y, h = module(x)
+        y, state = module(pack_padded_sequence(x, torch.tensor([5, 2])) if packed else x)
+        y, (h, *_) = y.data if packed else y, as_tuple(state)
         y.relu_()
         h.mul_(2)
         gradients.append(torch.autograd.grad(y.sum() + h.sum(), [x, *module.parameters()]))

@@ -66,9 +66,26 @@ def test_relu(backend):
     torch.manual_seed(0)
     module = nn.RNN(3, 4, 2, nonlinearity="relu", batch_first=True)
     layer = from_module(module)
-    assert [part.activation for part in layer.layers] == ["relu", "relu"]
+    assert repr(layer) == "Sequential([SimpleRNN(3, 4, activation='relu'), SimpleRNN(4, 4, activation='relu')])"
     x = torch.randn(5, 7, 3)
     assert near(layer(x.numpy())[0], module(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_projections_there_and_back(dtype, both, bias, backend):
+    torch.manual_seed(0)
+    module = nn.LSTM(3, 5, 2, proj_size=2, bidirectional=both, bias=bias, batch_first=True, dtype=dtype)
+    layer = from_module(module)
+    x = torch.randn(5, 7, 3, dtype=dtype)
+    y, state = module(x)
+    our_y, our_state = layer(x.numpy())
+    assert near(our_y, y)
+    assert all(near(a, b) for a, b in zip(stacked(our_state, both, True), state, strict=True))
+    back = to_module(layer)
+    assert back.proj_size == 2
+    assert near(our_y, back(x)[0])
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -201,7 +218,11 @@ def test_modules_that_have_no_equal(what):
 
 
 BAD_LAYERS = {
-    "reset": (lambda: fastrnn.GRU(3, 4, reset_after=False), ValueError, "reset_after must be True for PyTorch, got Fa"),
+    "reset": (lambda: fastrnn.GRU(3, 4, reset_after=False), ValueError, "reset_after must be left at .*, got False"),
+    "peephole": (lambda: fastrnn.LSTM(3, 4, peephole="full"), ValueError, "peephole must be left at .*, got 'full'"),
+    "zoneout": (lambda: fastrnn.GRU(3, 4, zoneout=0.1), ValueError, "zoneout must be left at .*, got 0.1"),
+    "state": (lambda: fastrnn.GRU(3, 4, trainable_state=True), ValueError, "trainable_state must be left at"),
+    "tanh": (lambda: fastrnn.SimpleRNN(3, 4, activation="elu"), ValueError, "activation must be left at .*, got 'elu'"),
     "reverse": (
         lambda: fastrnn.GRU(3, 4, reverse=True),
         ValueError,
@@ -276,7 +297,7 @@ def test_dicts_of_tensors_and_arrays(kind):
 def test_options_that_weights_do_not_tell():
     stack = load_state_dict(nn.RNN(3, 4, 2).state_dict(), nonlinearity="relu", dropout=0.5)
     assert [type(layer).__name__ for layer in stack.layers] == ["SimpleRNN", "Dropout", "SimpleRNN"]
-    assert stack.layers[0].activation == "relu"
+    assert repr(stack.layers[0]) == "SimpleRNN(3, 4, activation='relu')"
     assert stack.layers[1].rate == 0.5
 
 

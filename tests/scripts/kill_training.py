@@ -25,7 +25,7 @@ import fastrnn
 from fastrnn import Checkpoint, EarlyStopping
 from fastrnn.schedules import Cosine
 
-EPOCHS = 60
+EPOCHS = 30
 
 
 def train_on(path: Path) -> None:

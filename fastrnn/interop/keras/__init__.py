@@ -29,7 +29,6 @@ True
 
 from .configs import from_layer
 from .files import load
-from .masking import MaskedSequential
 from .weights import from_weights, to_weights
 
-__all__ = ["MaskedSequential", "from_layer", "from_weights", "load", "to_weights"]
+__all__ = ["from_layer", "from_weights", "load", "to_weights"]

@@ -13,9 +13,9 @@ from ...bidirectional import Bidirectional
 from ...dropout import Dropout
 from ...elementwise import Activation
 from ...layer import Array, Layer
+from ...masking import MaskedSequential
 from ...pooling import LastStep
 from ...sequential import Sequential
-from .masking import MaskedSequential
 from .weights import from_weights
 
 Config = Mapping[str, Any]
@@ -119,17 +119,20 @@ def _inner(name: str, config: Config) -> tuple[Config, str]:
 
 
 def _dense(name: str, config: Config, weights: Sequence[Array], source: Source) -> list[Layer]:
-    """A Dense, and a softmax of its own behind it."""
+    """A Dense, and behind it a function that it does not have itself."""
     function = config.get("activation") or "linear"
     if function == "linear":
         return [from_weights(weights, "Dense")]
     if function in _DENSE_FUNCTIONS:
         return [from_weights(weights, "Dense", activation=function)]
-    if function == "softmax":
-        dense = from_weights(weights, "Dense")
-        return [dense, Activation(dense.output_size, "softmax", dtype=dense.dtype)]
-    known = ", ".join(map(repr, ("linear", *_DENSE_FUNCTIONS, "softmax")))
-    raise ValueError(f"{name}: activation must be one of {known}, got {_called(function)}")
+    option = _layer_function(name, function, source)
+    dense = from_weights(weights, "Dense")
+    return [dense, Activation(dense.output_size, option, dtype=dense.dtype)]
+
+
+def _layer_function(name: str, function: Any, source: Source) -> Any:
+    """The option of an `Activation`."""
+    return "softmax" if function == "softmax" else source.function(f"{name}: activation", function)
 
 
 def _norm(name: str, kind: str, config: Config, weights: Sequence[Array]) -> Layer:
@@ -210,7 +213,7 @@ def from_layer(layer: Any) -> Any:
         return model_of(config, {part.name: part.get_weights() for part in layer.layers}, source)
     found = layer_of(f"layer {config.get('name', kind)!r}", kind, config, layer.get_weights(), source)
     if len(found) > 1:
-        raise ValueError(f"layer: activation must not be 'softmax' for one layer, which makes two here: {found}")
+        raise ValueError(f"layer: activation must be one that Dense has here, got one that makes two layers: {found}")
     return found[0]
 
 
@@ -220,6 +223,8 @@ def names_of(config: Config) -> Iterator[tuple[str, Config]]:
         raise ValueError("config must be that of a Sequential or functional model, with a list of layers")
     for entry in config["layers"]:
         if not isinstance(entry, Mapping) or not {"class_name", "config"} <= set(entry):
+            raise ValueError(f"config must list layers with class_name and config, got {entry!r}")
+        if not isinstance(entry["config"], Mapping) or not isinstance(entry["class_name"], str):
             raise ValueError(f"config must list layers with class_name and config, got {entry!r}")
         name = entry.get("name") or entry["config"].get("name") or entry["class_name"].lower()
         yield str(name), entry
@@ -346,13 +351,11 @@ class _Chain:
         function = config.get("activation")
         if function == "linear":
             return
-        if function not in (*_DENSE_FUNCTIONS, "softmax"):
-            known = ", ".join(map(repr, ("linear", *_DENSE_FUNCTIONS, "softmax")))
-            raise ValueError(f"{where}: activation must be one of {known}, got {_called(function)}")
+        option = _layer_function(where, function, self.source)
         before = [layer for layer in self.layers if layer.output_size]
         if not before:
             raise ValueError(f"{where}: an Activation must not come first")
-        self.layers.append(Activation(before[-1].output_size, function, dtype=before[-1].dtype))
+        self.layers.append(Activation(before[-1].output_size, option, dtype=before[-1].dtype))
 
     def finished(self) -> Sequential:
         if not self.layers:
@@ -364,8 +367,11 @@ class _Chain:
 
 def model_of(config: Config, weights: Mapping[str, Sequence[Array]], source: Source) -> Sequential:
     """A model's config and the weights of its layers, by name, as a stack."""
-    entries = _chained(config) if "output_layers" in config else list(names_of(config))
-    chain = _Chain(source)
-    for name, entry in entries:
-        chain.add(name, entry, weights.get(name, ()))
+    try:
+        entries = _chained(config) if "output_layers" in config else list(names_of(config))
+        chain = _Chain(source)
+        for name, entry in entries:
+            chain.add(name, entry, weights.get(name, ()))
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"config must be what Keras writes for a model, and is not: {error}") from error
     return chain.finished()

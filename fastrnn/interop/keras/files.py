@@ -19,6 +19,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -106,7 +107,7 @@ def _from_archive(path: Path) -> Sequential:
             metadata = _parsed(_member(archive, "metadata.json", _CONFIG_LIMIT), f"metadata.json in {path}")
             # Keras stores the arrays as they are; numbers like weights hardly shrink in any case
             data = _member(archive, "model.weights.h5", 20 * size)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(config, Mapping) or not isinstance(config.get("config"), Mapping):
         raise ValueError(f"config.json in {path} must hold a model's config")
@@ -147,7 +148,7 @@ def _from_hdf5(stream: Any, size: int, name: str, config: Config | None, source:
                 raise ValueError(
                     f"{name} must hold a Keras model's layers, and has only {', '.join(file) or 'nothing'}"
                 )
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ArithmeticError) as error:  # what h5py says of a bad file
         raise ValueError(f"{name} is damaged or cut short: {error}") from error
     if isinstance(found, list):
         return _guessed(found, name) if config is None else _assembled(found, config, source)
@@ -158,10 +159,10 @@ def _from_hdf5(stream: Any, size: int, name: str, config: Config | None, source:
 
 
 class _Layer:
-    """What a file says of one layer: its group's name, the name that its model gave it, its arrays."""
+    """What a file says of one layer: its group's name, which is its class and a number, and its arrays."""
 
-    def __init__(self, group: str, name: str | None, arrays: list[Array]):
-        self.group, self.name, self.arrays = group, name, arrays
+    def __init__(self, group: str, arrays: list[Array]):
+        self.group, self.arrays = group, arrays
 
     @property
     def kind(self) -> str:
@@ -181,13 +182,7 @@ class _Reader:
         self.left, self.name = size, name
 
     def layers(self, group: Any) -> list[_Layer]:
-        found = []
-        for key in group:
-            inner = self._child(group, key)
-            label = inner["vars"].attrs.get("name") if "vars" in inner else None
-            label = label.decode() if isinstance(label, bytes) else label
-            found.append(_Layer(key, label, list(self._arrays(inner, 0))))
-        return found
+        return [_Layer(key, list(self._arrays(self._child(group, key), 0))) for key in map(str, group)]
 
     def _child(self, group: Any, key: str) -> Any:
         import h5py
@@ -209,7 +204,7 @@ class _Reader:
             raise ValueError(f"{self.name}: {group.name} is nested too deeply")
         if "vars" in group:
             own = self._child(group, "vars")
-            for key in sorted(own, key=lambda key: (len(key), key)):
+            for key in sorted(map(str, own), key=lambda key: (len(key), key)):
                 yield self.array(self._child(own, key))
         for key in _INNER:
             if key in group:
@@ -238,16 +233,15 @@ def _snake_case(name: str) -> str:
 
 
 def _assembled(found: list[_Layer], config: Config, source: Source) -> Sequential:
-    """The arrays of a file put into the layers of a config: by name, or by class and number in files without names."""
-    names = {layer.name: layer.arrays for layer in found if layer.name is not None}
-    groups = {} if names else {layer.group: layer.arrays for layer in found}
+    """A file's arrays put into the layers of a config. Keras goes by class and number, not by the layers' names."""
+    groups = {layer.group: layer.arrays for layer in found}
     counts: Counter[str] = Counter()
     weights = {}
     for name, entry in names_of(config):
         kind = _snake_case(entry["class_name"])
         group = f"{kind}_{counts[kind]}" if counts[kind] else kind
         counts[kind] += 1
-        weights[name] = names.get(name, groups.get(group, []))
+        weights[name] = groups.get(group, [])
     return model_of(config, weights, source)
 
 

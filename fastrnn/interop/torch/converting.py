@@ -257,13 +257,8 @@ def _options(layer: Any) -> str:
     return repr({name: value for name, value in layer._config().items() if name not in ("input_size", "reverse")})
 
 
-_OPTIONS = {
-    "activation": ("tanh",),
-    "recurrent_activation": ("sigmoid",),
-    "reset_after": (True,),
-}
-"""Options that PyTorch has, with the values that it has besides those that are off: None, False, 0."""
-_ANY = ("input_size", "hidden_size", "reverse", "dtype", "seed", "proj_size")
+_SHARED = ("input_size", "hidden_size", "reverse", "dtype", "proj_size")
+"""What PyTorch's modules have too; of a layer's other options only the defaults."""
 
 
 def _to_recurrent(stack: list[list[Any]], dropout: float, batch_first: bool) -> nn.Module:
@@ -276,9 +271,11 @@ def _to_recurrent(stack: list[list[Any]], dropout: float, batch_first: bool) -> 
     for parts in stack:
         for part in parts:
             _check_options(part, kind)
-    options: dict[str, Any] = {"nonlinearity": first.activation} if kind is nn.RNN else {}
-    if first._config().get("proj_size"):
-        options["proj_size"] = first._config()["proj_size"]
+    config, options = first._config(), {}
+    if "activation" in config:
+        options["nonlinearity"] = config["activation"]
+    if "proj_size" in config:
+        options["proj_size"] = config["proj_size"]
     module = kind(
         first.input_size,
         first.hidden_size,
@@ -299,11 +296,11 @@ def _to_recurrent(stack: list[list[Any]], dropout: float, batch_first: bool) -> 
 
 
 def _check_options(layer: Any, kind: type) -> None:
-    """Raise for an option that PyTorch does not have."""
+    """Raise for an option that PyTorch does not have; a layer's configuration leaves defaults out."""
     for name, value in layer._config().items():
-        allowed = ("tanh", "relu") if kind is nn.RNN and name == "activation" else _OPTIONS.get(name)
-        if name not in _ANY and (value not in allowed if allowed else bool(value)):
-            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed or ('off',)))} for PyTorch, got {value!r}")
+        relu = kind is nn.RNN and (name, value) == ("activation", "relu")
+        if name not in _SHARED and not relu:
+            raise ValueError(f"{name} must be left at its default for PyTorch, got {value!r}")
 
 
 def _filled(module: Any, arrays: Mapping[str, Any]) -> Any:

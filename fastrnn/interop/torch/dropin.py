@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ...cells import CELLS, Cell
-from .scan import Plan, Rows, Scan, _rows, run
+from .scan import Plan, Scan, run
 
 _CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
-_PROJECTS = "proj_size" in (field.name for field in fields(Cell))
 FEW_ROWS, LARGE_WEIGHTS = 64, 64 * 1024
 """A call with fewer rows than this and weights at least as large does not pay for having the weights packed. Nor does
 one of a single time step, whatever its size."""
@@ -54,16 +54,13 @@ def _foreign_tensor(tensor: Any) -> str | None:
 
 def unsupported(module: nn.RNNBase) -> str | None:
     """Why the kernels cannot run this module as it is, or None."""
-    if module.proj_size and not _PROJECTS:
-        return "proj_size is not supported"
     return next((reason for weight in module._flat_weights if (reason := _foreign_tensor(weight))), None)
 
 
 def _cell(module: nn.RNNBase) -> Cell:
     """The cell that the module scans with."""
     cell = _CELLS[module.mode]
-    options: dict[str, Any] = {"proj_size": module.proj_size} if module.proj_size else {}
-    return replace(cell, **options)
+    return replace(cell, proj_size=module.proj_size) if module.proj_size else cell
 
 
 def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
@@ -136,9 +133,9 @@ class _DropIn(nn.RNNBase):
         return tuple(x.new_zeros(shape) for shape in self._state_shapes((N,)))
 
     def _packed(self, input: PackedSequence, states: tuple[Tensor, ...]) -> Any:
-        sizes = tuple(input.batch_sizes.tolist())
-        states = _permuted(states or self._zeros(input.data, sizes[0]), input.sorted_indices)
-        y, states = self._stack(input.data, states, _rows(sizes))
+        sizes = input.batch_sizes.numpy()
+        states = _permuted(states or self._zeros(input.data, int(sizes[0])), input.sorted_indices)
+        y, states = self._stack(input.data, states, sizes)
         y = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         return y, self._hidden(_permuted(states, input.unsorted_indices))
 
@@ -158,7 +155,9 @@ class _DropIn(nn.RNNBase):
     def _hidden(self, states: tuple[Tensor, ...]) -> Any:
         return states[0] if len(states) == 1 else states
 
-    def _stack(self, x: Tensor, states: tuple[Tensor, ...], rows: Rows | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _stack(
+        self, x: Tensor, states: tuple[Tensor, ...], sizes: np.ndarray | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H)."""
         weights = self._flat_weights
         directions, per_layer = self._directions, len(weights) // self.num_layers
@@ -170,10 +169,10 @@ class _DropIn(nn.RNNBase):
                 x = nn.functional.dropout(x, self.dropout)
             initial = [part[layer * directions : (layer + 1) * directions] for part in states]
             own = weights[layer * per_layer : (layer + 1) * per_layer]
-            x, *final = Scan.apply(plan, rows, x, *initial, *own) if keep else run(plan, rows, x, *initial, *own)[0]
+            x, *final = Scan.apply(plan, sizes, x, *initial, *own) if keep else run(plan, sizes, x, *initial, *own)[0]
             finals.append(final)
-        if keep and self.mode != "LSTM" and directions == 1:
-            # a program may change y in place, as it may PyTorch's own of these modules: the tape's must stay
+        if keep and directions == 1 and (self.mode != "LSTM" or sizes is not None):
+            # a program may change y in place where it may change PyTorch's: the tape's must stay
             x = x.clone()
         return x, tuple(part[0] if len(part) == 1 else torch.cat(part) for part in zip(*finals, strict=True))
 

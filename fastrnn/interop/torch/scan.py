@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,39 +49,6 @@ class Plan:
     def inner_bias(self) -> bool:
         """Whether a part of b_hh is a parameter of its own: inside the reset product of a GRU it cannot be added."""
         return "b_rec" in self.cell.shapes(1, 1)
-
-
-class Rows:
-    """Where the rows of a `torch.nn.utils.rnn.PackedSequence` stand in a time-major batch.
-
-    Parameters
-    ----------
-    batch_sizes : tuple of int
-        Sequences that are still alive at each time step, never growing.
-    """
-
-    def __init__(self, batch_sizes: tuple[int, ...]):
-        rows = np.array(batch_sizes, np.int64)
-        self.outer = len(rows), int(rows[0])
-        self.lengths = np.searchsorted(-rows, -np.arange(rows[0]), side="left")
-        time = np.repeat(np.arange(len(rows)), rows)
-        place = np.arange(len(time)) - np.repeat(np.cumsum(rows) - rows, rows)
-        self.at = time * rows[0] + place
-
-    def pad(self, packed: Array) -> Array:
-        """(R, D) -> (T, N, D), what lies past the ends unspecified."""
-        padded = np.zeros((*self.outer, packed.shape[1]), packed.dtype)
-        padded.reshape(-1, packed.shape[1])[self.at] = packed
-        return padded
-
-    def pack(self, padded: Array) -> Array:
-        """(T, N, D) -> (R, D)."""
-        return padded.reshape(-1, padded.shape[2]).take(self.at, axis=0)
-
-
-@lru_cache(maxsize=64)
-def _rows(batch_sizes: tuple[int, ...]) -> Rows:
-    return Rows(batch_sizes)
 
 
 def as_array(tensor: Tensor) -> Array:
@@ -179,15 +145,16 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 class Scan(torch.autograd.Function):
     """(x, initial states, weights) -> (y, final states), on fastrnn's kernels.
 
-    Of a full batch x is (T, N, D), of packed rows (R, D); the states are (directions, N, H), the rows of a packed batch
+    Of a full batch x is (T, N, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step has, it is
+    (R, D). The states are (directions, N, H), the rows of a packed batch
     in packed order; y has the directions side by side.
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, rows: Rows | None, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        results, tapes = run(plan, rows, x, *rest)
+    def forward(ctx: Any, plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        results, tapes = run(plan, sizes, x, *rest)
         ctx.set_materialize_grads(False)
-        ctx.plan, ctx.rows = plan, rows
+        ctx.plan = plan
         arrays: list[Array] = []
         ctx.tapes = [_stow(tape, arrays) for tape in tapes]
         # with y and the inputs among them PyTorch sees when one is changed in place before the backward pass
@@ -221,7 +188,7 @@ class _Once(torch.autograd.Function):
 
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients of x, the initial states and the weights."""
-    plan, rows, saved = ctx.plan, ctx.rows, ctx.saved_tensors
+    plan, saved = ctx.plan, ctx.saved_tensors
     initial, arrays = saved[2 : 2 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
     dx: Array | None = None
     dinitial: list[list[Array]] = []
@@ -231,7 +198,7 @@ def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> li
         grads = _zeros_like(tape.params)
         own_dx, dstart = ops.rnn_backward(
             tape,
-            _part(plan, rows, dy, direction),
+            _part(plan, dy, direction),
             _part_states(dstate, initial, direction),
             grads=grads,
             input_gradient=ctx.needs_input_grad[2],
@@ -242,19 +209,16 @@ def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> li
             dx += own_dx
         dinitial.append([dstart] if len(plan.cell.states) == 1 else list(dstart))
         gradients += _gradients(plan, grads)
-    if dx is not None and rows is not None:
-        dx = rows.pack(dx)
     states = [torch.from_numpy(np.stack(parts)) for parts in zip(*dinitial, strict=True)]
     return [None if dx is None else torch.from_numpy(dx), *states, *gradients]
 
 
-def _part(plan: Plan, rows: Rows | None, dy: Tensor | None, direction: int) -> Array | None:
+def _part(plan: Plan, dy: Tensor | None, direction: int) -> Array | None:
     """A direction's columns of dy."""
     if dy is None:
         return None
     width = dy.shape[-1] // plan.directions
-    part = as_array(dy)[..., direction * width : (direction + 1) * width]
-    return part if rows is None else rows.pad(part)
+    return as_array(dy)[..., direction * width : (direction + 1) * width]
 
 
 def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], direction: int) -> Any:
@@ -268,13 +232,10 @@ def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], dir
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def run(plan: Plan, rows: Rows | None, x: Tensor, *rest: Tensor) -> tuple[tuple[Tensor, ...], list[ops.Tape]]:
+def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tuple[Tensor, ...], list[ops.Tape]]:
     """The scan itself: the results of `Scan`, and the tapes of its directions where ``plan.keep`` asks for them."""
     n_states = len(plan.cell.states)
     initial, weights = rest[:n_states], rest[n_states:]
-    batch = as_array(x)
-    if rows is not None:
-        batch = rows.pad(batch)
     outputs, finals, tapes = [], [], []
     for direction in range(plan.directions):
         params = _params(plan, weights[direction * plan.tensors : (direction + 1) * plan.tensors])
@@ -282,17 +243,17 @@ def run(plan: Plan, rows: Rows | None, x: Tensor, *rest: Tensor) -> tuple[tuple[
         y, final, tape = ops.rnn_forward(
             plan.cell,
             params,
-            batch,
+            as_array(x),
             states[0] if n_states == 1 else tuple(states),
-            None if rows is None else rows.lengths,
             reverse=direction == 1,
-            time_major=True,
+            time_major=sizes is None,
+            batch_sizes=sizes,
             keep=plan.keep,
         )
-        outputs.append(y if rows is None else rows.pack(y))
+        outputs.append(y)
         finals.append([final] if n_states == 1 else list(final))
         if tape is not None:
             tapes.append(tape)
     y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
-    states = [torch.from_numpy(np.stack(parts)) for parts in zip(*finals, strict=True)]
-    return (torch.from_numpy(y), *states), tapes
+    stacked = [torch.from_numpy(np.stack(parts)) for parts in zip(*finals, strict=True)]
+    return (torch.from_numpy(y), *stacked), tapes

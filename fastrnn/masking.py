@@ -1,4 +1,4 @@
-"""A stack that finds out by itself which steps to skip, as Keras does after ``mask_zero=True`` or ``Masking``."""
+"""`MaskedSequential`: a stack that finds out by itself which steps to skip."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from ...layer import Call, Layer
-from ...sequential import Sequential
+from .layer import Call, Layer
+from .sequential import Sequential
 
 
 class MaskedSequential(Sequential):
-    """A `Sequential` that skips steps whose input is one certain value.
+    """A `Sequential` that skips steps whose input is one certain value, as Keras does with ``mask_zero`` and Masking.
 
     Parameters
     ----------
     layers : sequence of layers
         As for `Sequential`.
     mask_value : float
-        A step is skipped where x is this, in all its features: 0 after an Embedding with Keras's ``mask_zero``.
+        A step is skipped where x is this, in all its features.
 
     Notes
     -----
-    A call with ``lengths`` or a ``mask`` of its own goes by that instead.
+    A call with ``lengths`` or a ``mask`` of its own goes by that instead. `step` and `Session` advance by one step
+    whatever is in it.
 
     Examples
     --------
-    >>> from fastrnn import GRU, Embedding, LastStep
-    >>> from fastrnn.interop.keras import MaskedSequential
+    >>> from fastrnn import GRU, Embedding, LastStep, MaskedSequential
     >>> model = MaskedSequential([Embedding(9, 4, seed=0), GRU(4, 5, seed=1), LastStep(5)])
-    >>> model.mask_value
-    0.0
+    >>> y, _ = model([[3, 1, 4, 0, 0], [3, 1, 4, 1, 5]])
+    >>> bool((y[0] == model([[3, 1, 4]])[0][0]).all())
+    True
     """
 
     def __init__(self, layers: Sequence[Layer], mask_value: float = 0.0):

@@ -1,0 +1,488 @@
+"""ONNX models as our layers.
+
+A chain is followed from its output back to its input, then read forwards with a label for every axis: T, N, K
+(directions) and D (features), so that it does not matter how an exporter turned its arrays round.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...bidirectional import Bidirectional
+from ...elementwise import Activation
+from ...layer import Array, Layer
+from ...layers import Dense, Embedding
+from ...norms import LayerNorm
+from ...pooling import LastStep
+from ...recurrent import RecurrentLayer
+from ...sequential import Sequential
+from .functions import OPERATORS, operator_option
+from .layouts import GATES
+from .nodes import INPUTS, Attributes, attributes_of, layer_of, onnx_module
+
+_DEPTH_LIMIT = 32
+
+
+class _NotAChainError(Exception):
+    """Why a graph is no plain chain."""
+
+
+def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
+    """An ONNX model's recurrent layers.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, bytes, str or path
+
+    Returns
+    -------
+    Sequential
+        Where the graph is a chain from one input to one output: embedding (Gather), RNN, LSTM, GRU, MatMul or Gemm with
+        a bias, Softmax, Tanh, Relu and their like, LayerNormalization, with the Transpose, Squeeze and Reshape nodes
+        that exporters put between them; Y_h behind a scan is a `LastStep`. Initial states and lengths that are inputs
+        of the graph are the ``state`` and ``lengths`` of a call. If the graph's input is (T, N, D), call with
+        ``time_major=True``.
+    dict
+        Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
+        `Bidirectional` where it has both directions. Nodes within If, Loop and Scan are among them.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, holds no recurrent node, or one with weights that are not stored in the model or with an
+        attribute that cannot be imported; the message names it.
+    TypeError
+        ``model`` is none of the above.
+    ImportError
+        onnx is not installed.
+    """
+    proto = _checked(model)
+    graph = _Graph(proto.graph)
+    try:
+        return _Chain(graph).stack()
+    except _NotAChainError as error:
+        reason = str(error)
+    found = {name: layer_of(attributes, weights) for name, attributes, weights in graph.scans()}
+    if not found:
+        raise ValueError(f"model must hold an RNN, LSTM or GRU node, and holds none; it is no chain either: {reason}")
+    return found
+
+
+def _checked(model: Any) -> Any:
+    """The model as a ModelProto that is sound."""
+    onnx = onnx_module()
+    from google.protobuf.message import DecodeError
+
+    try:
+        if isinstance(model, (str, os.PathLike)):
+            with Path(model).open("rb"):
+                model = onnx.load(os.fspath(model))
+        elif isinstance(model, bytes):
+            model = onnx.load_from_string(model)
+        elif not isinstance(model, onnx.ModelProto):
+            raise TypeError(f"model must be an onnx.ModelProto, bytes or a path, got {type(model).__name__}")
+        with _with_shapes(model.graph):
+            onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, RuntimeError) as error:
+        raise ValueError(f"model must be a sound ONNX model: {error}") from error
+    return model
+
+
+@contextmanager
+def _with_shapes(graph: Any) -> Iterator[None]:
+    """Give inputs and outputs without a shape an empty one for a while: the checker wants one, programs do not."""
+    values = [*graph.input, *graph.output]
+    bare = [
+        v.type.tensor_type
+        for v in values
+        if v.type.HasField("tensor_type") and not v.type.tensor_type.HasField("shape")
+    ]
+    for tensor in bare:
+        tensor.shape.SetInParent()
+    try:
+        yield
+    finally:
+        for tensor in bare:
+            tensor.ClearField("shape")
+
+
+class _Graph:
+    """A graph with its constants and the nodes that make its values; a subgraph sees those of its outer graph."""
+
+    def __init__(self, graph: Any, outer: _Graph | None = None):
+        self.graph, self.outer, self.helper = graph, outer, onnx_module().helper
+        self.depth: int = 0 if outer is None else outer.depth + 1
+        if self.depth > _DEPTH_LIMIT:
+            raise ValueError(f"model must not nest more than {_DEPTH_LIMIT} graphs")
+        self.stored = {tensor.name: tensor for tensor in graph.initializer}
+        self.producers = {name: (node, k) for node in graph.node for k, name in enumerate(node.output) if name}
+        self.inputs = [value for value in graph.input if value.name not in self.stored]
+
+    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
+        for attribute in node.attribute:
+            if attribute.name == name:
+                return self.helper.get_attribute_value(attribute)
+        return default
+
+    def constant(self, name: str) -> Array | None:
+        """The array of this name if the model stores it, else None."""
+        tensor = self.stored.get(name)
+        if tensor is None and name in self.producers:
+            node, _ = self.producers[name]
+            if node.op_type == "Identity":
+                return self.constant(node.input[0])
+            tensor = self.attribute(node, "value") if node.op_type == "Constant" else None
+        if tensor is None:
+            return None if self.outer is None or name in self.producers else self.outer.constant(name)
+        try:
+            return onnx_module().numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise ValueError(f"tensor {name!r} is damaged: {error}") from error
+
+    def weights(self, node: Any) -> dict[str, Array]:
+        """W, R, B and P of a recurrent node, by ONNX's names; all must be stored."""
+        found = {}
+        for label, name in zip(INPUTS[node.op_type], node.input, strict=False):
+            if label in ("W", "R", "B", "P") and name:
+                array = self.constant(name)
+                if array is None:
+                    raise ValueError(f"{label} of node {name_of(node)!r} must be stored in the model, {name!r} is not")
+                if array.dtype.kind != "f":
+                    raise ValueError(f"{label} of node {name_of(node)!r} must be floating-point, got {array.dtype}")
+                found[label] = array
+        return found
+
+    def scans(self) -> Iterator[tuple[str, Attributes, dict[str, Array]]]:
+        """Every recurrent node, those of subgraphs too: its name, attributes and weights."""
+        for node in self.graph.node:
+            if node.op_type in GATES and node.domain in ("", "ai.onnx"):
+                yield name_of(node), attributes_of(node), self.weights(node)
+            for attribute in node.attribute:
+                for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                    yield from _Graph(inner, self).scans()
+
+    def is_zero(self, name: str, depth: int = 0) -> bool:
+        """Whether a value is zeros of any shape: how exporters write an initial state that is not given."""
+        array = self.constant(name)
+        if array is not None:
+            return not np.any(array)
+        if name not in self.producers or depth > _DEPTH_LIMIT:
+            return False
+        node, _ = self.producers[name]
+        if node.op_type == "ConstantOfShape":
+            value = self.attribute(node, "value")
+            return value is None or not np.any(onnx_module().numpy_helper.to_array(value))
+        if node.op_type in (
+            "Expand",
+            "Slice",
+            "Squeeze",
+            "Unsqueeze",
+            "Transpose",
+            "Identity",
+            "Cast",
+            "Reshape",
+            "Gather",
+        ):
+            return self.is_zero(node.input[0], depth + 1)
+        return node.op_type == "Concat" and all(self.is_zero(part, depth + 1) for part in node.input)
+
+    def is_state(self, name: str, depth: int = 0) -> bool:
+        """Whether a value is the final state of recurrent nodes, in whatever shape."""
+        if name not in self.producers or depth > _DEPTH_LIMIT:
+            return False
+        node, k = self.producers[name]
+        if node.op_type in GATES:
+            return k > 0
+        passed = node.op_type in ("Identity", "Squeeze", "Unsqueeze", "Transpose")
+        inputs = node.input[:1] if passed else node.input if node.op_type == "Concat" else []
+        return bool(inputs) and all(self.is_state(part, depth + 1) for part in inputs)
+
+
+def name_of(node: Any) -> str:
+    """A node's name, or that of its first output."""
+    return node.name or next((name for name in node.output if name), node.op_type)
+
+
+class _PendingDense:
+    """A product whose bias and activation may still come."""
+
+    def __init__(self, W: Array):
+        self.W = W
+        self.b: Array | None = None
+        self.activation: str | None = None
+
+    def layer(self) -> Dense:
+        D, size = self.W.shape
+        dense = Dense(D, size, self.activation, dtype=_dtype(self.W))
+        dense.params["W"] = self.W
+        if self.b is not None:
+            dense.params["b"] = self.b
+        return dense
+
+
+def _dtype(array: Array) -> str:
+    if array.dtype.kind != "f":
+        raise _NotAChainError(f"an array of {array.dtype}")
+    return "float64" if array.dtype == np.float64 else "float32"
+
+
+class _Chain:
+    """Reads a graph as a chain of layers."""
+
+    def __init__(self, graph: _Graph):
+        self.graph = graph
+        self.parts: list[Layer | _PendingDense] = []
+        self.axes: tuple[str, ...] = ()
+        self.first_axes: tuple[str, ...] = ()
+        self.names: dict[str, str] = {}  # what the first recurrent node has shown the axes of the input to be
+        self.pending: tuple[Attributes, dict[str, Array], bool] | None = None  # of both directions, not yet merged
+        self.has_scan = False
+
+    def stack(self) -> Sequential:
+        graph = self.graph
+        main = [value for value in graph.graph.output if not graph.is_state(value.name)] or list(graph.graph.output[:1])
+        if len(main) != 1:
+            raise _NotAChainError(f"it has {len(main)} outputs")
+        steps, first = self._followed(main[0].name)
+        self._begin(first)
+        for node, k in steps:
+            self._read(node, k)
+        if not self.has_scan or self.pending is not None:
+            raise _NotAChainError("no recurrent node, or both of its directions apart")
+        wanted = (("N", "D"), (*self._bound(self.first_axes)[:2], "D"))
+        if self.axes not in wanted:
+            raise _NotAChainError(f"its output has the axes {' '.join(self.axes)}")
+        return Sequential([part.layer() if isinstance(part, _PendingDense) else part for part in self.parts])
+
+    def _followed(self, name: str) -> tuple[list[tuple[Any, int]], Any]:
+        """The nodes from the graph's input to this value, and the input."""
+        inputs = {value.name: value for value in self.graph.inputs}
+        steps: list[tuple[Any, int]] = []
+        while name not in inputs:
+            if name not in self.graph.producers or len(steps) > len(self.graph.graph.node):
+                raise _NotAChainError(f"{name!r} comes from nowhere")
+            node, k = self.graph.producers[name]
+            steps.append((node, k))
+            name = self._data_input(node)
+        return steps[::-1], inputs[name]
+
+    def _data_input(self, node: Any) -> str:
+        """The one input of a node that is not stored: a recurrent node's is X."""
+        if node.op_type in GATES:
+            return node.input[0]
+        moving = [name for name in node.input if name and self.graph.constant(name) is None]
+        if len(moving) != 1:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes {len(moving)} values")
+        return moving[0]
+
+    def _begin(self, value: Any) -> None:
+        tensor = value.type.tensor_type
+        rank = len(tensor.shape.dim) if tensor.HasField("shape") else 0
+        is_integer = tensor.elem_type in (6, 7)  # int32, int64
+        if rank != (2 if is_integer else 3):
+            raise _NotAChainError(f"its input {value.name!r} has {rank} axes")
+        self.axes = self.first_axes = ("0", "1") if is_integer else ("0", "1", "D")
+
+    def _read(self, node: Any, k: int) -> None:
+        reads: dict[str, Callable[[Any, int], None]] = {
+            "Identity": lambda node, k: None,
+            "Dropout": lambda node, k: None,  # does nothing in inference
+            "Transpose": self._transpose,
+            "Squeeze": self._squeeze,
+            "Reshape": self._reshape,
+            "ReduceSum": self._merge,
+            "ReduceMean": self._merge,
+            "ReduceProd": self._merge,
+            "Gather": self._gather,
+            "MatMul": self._matmul,
+            "Gemm": self._gemm,
+            "Add": self._add,
+            **dict.fromkeys(OPERATORS, self._activation),
+            "Softmax": self._activation,
+            "LayerNormalization": self._layer_norm,
+            **dict.fromkeys(GATES, self._scan),
+        }
+        if node.op_type not in reads or node.domain not in ("", "ai.onnx"):
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} is no layer here")
+        reads[node.op_type](node, k)
+
+    # axes
+
+    def _bound(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self.names.get(axis, axis) for axis in axes)
+
+    def _transpose(self, node: Any, k: int) -> None:
+        order = self.graph.attribute(node, "perm") or list(range(len(self.axes)))[::-1]
+        if sorted(order) != list(range(len(self.axes))):
+            raise ValueError(f"perm of Transpose {name_of(node)!r} must order {len(self.axes)} axes, got {list(order)}")
+        self.axes = tuple(self.axes[j] for j in order)
+
+    def _axes_of(self, node: Any) -> list[int]:
+        """The axes that a Squeeze or Reduce removes: an attribute, since opset 13 an input."""
+        given = self.graph.attribute(node, "axes")
+        if given is None and len(node.input) > 1 and node.input[1]:
+            array = self.graph.constant(node.input[1])
+            given = None if array is None else array.ravel().tolist()
+        if given is None:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} does not say its axes")
+        return [axis % len(self.axes) for axis in given]
+
+    def _squeeze(self, node: Any, k: int) -> None:
+        removed = self._axes_of(node)
+        if [self.axes[axis] for axis in removed] != ["K"] or self.pending is not None:
+            raise _NotAChainError(f"Squeeze {name_of(node)!r} removes another axis than that of one direction")
+        self.axes = tuple(axis for axis in self.axes if axis != "K")
+
+    def _reshape(self, node: Any, k: int) -> None:
+        shape = self.graph.constant(node.input[1])
+        if shape is None or self.axes[-2:] != ("K", "D") or len(shape) != len(self.axes) - 1 or self.pending is None:
+            raise _NotAChainError(f"Reshape {name_of(node)!r} does not put two directions side by side")
+        H = self.pending[1]["R"].shape[2]
+        if shape[-1] not in (-1, 2 * H) or any(size not in (0, -1) for size in shape[:-1]):
+            raise _NotAChainError(f"Reshape {name_of(node)!r} makes {shape.tolist()}")
+        self.axes = (*self.axes[:-2], "D")
+        self._merged("concat")
+
+    def _merge(self, node: Any, k: int) -> None:
+        removed, keeps = self._axes_of(node), self.graph.attribute(node, "keepdims", 1)
+        if [self.axes[axis] for axis in removed] != ["K"] or keeps or self.pending is None:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} does not merge two directions")
+        self.axes = tuple(axis for axis in self.axes if axis != "K")
+        self._merged({"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul"}[node.op_type])
+
+    # layers
+
+    def _scan(self, node: Any, k: int) -> None:
+        attributes, weights = attributes_of(node), self.graph.weights(node)
+        order = (1, 0) if attributes.batch_first else (0, 1)
+        if len(self.axes) != 3 or self.axes[2] != "D":
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes axes {' '.join(self.axes)}")
+        if not self.has_scan:
+            self.names = {self.axes[order[0]]: "T", self.axes[order[1]]: "N"}
+            self.axes = self._bound(self.axes)
+        if (self.axes[order[0]], self.axes[order[1]]) != ("T", "N") or k > 1:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
+        self._check_inputs(node)
+        self.has_scan = True
+        if len(attributes.reverse) == 2:
+            self.pending = attributes, weights, k == 1
+        else:
+            layer = layer_of(attributes, weights)
+            self.parts.append(layer)
+            if k == 1:
+                size = layer.output_size
+                self.parts.append(LastStep(size, size if attributes.reverse[0] else 0, dtype=layer.dtype))
+        if k == 1:
+            self.axes = ("N", "K", "D") if attributes.batch_first else ("K", "N", "D")
+        else:
+            self.axes = ("N", "T", "K", "D") if attributes.batch_first else ("T", "K", "N", "D")
+
+    def _check_inputs(self, node: Any) -> None:
+        """Lengths and initial states must come from the caller, or be absent."""
+        outside = {value.name for value in self.graph.inputs}
+        for label, name in zip(INPUTS[node.op_type], node.input, strict=False):
+            if not name or name in outside or label in ("X", "W", "R", "B", "P"):
+                continue
+            if label == "sequence_lens" or not self.graph.is_zero(name):
+                raise _NotAChainError(f"{label} of {node.op_type} {name_of(node)!r} is computed in the model")
+
+    def _merged(self, merge: str) -> None:
+        assert self.pending is not None
+        attributes, weights, is_last = self.pending
+        self.pending = None
+        both = layer_of(attributes, weights)
+        assert isinstance(both, Bidirectional)
+        if is_last and merge != "concat":
+            raise _NotAChainError(f"final states merged by {merge}")
+        layer = both if merge == "concat" else _with_merge(both, merge)
+        self.parts.append(layer)
+        if is_last:
+            self.parts.append(LastStep(layer.output_size, layer.output_size // 2, dtype=layer.dtype))
+
+    def _gather(self, node: Any, k: int) -> None:
+        table = self.graph.constant(node.input[0])
+        if table is None or table.ndim != 2 or self.graph.attribute(node, "axis", 0) or self.parts:
+            raise _NotAChainError(f"Gather {name_of(node)!r} is no embedding")
+        layer = Embedding(*table.shape, dtype=_dtype(table))
+        layer.params["W"] = table
+        self.parts.append(layer)
+        self.axes = (*self.axes, "D")
+
+    def _on_features(self, node: Any) -> None:
+        if self.axes[-1] != "D" or "K" in self.axes:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes axes {' '.join(self.axes)}")
+
+    def _matmul(self, node: Any, k: int) -> None:
+        W = self.graph.constant(node.input[1])
+        self._on_features(node)
+        if W is None or W.ndim != 2:
+            raise _NotAChainError(f"MatMul {name_of(node)!r} has no stored matrix on its right")
+        self.parts.append(_PendingDense(W))
+
+    def _gemm(self, node: Any, k: int) -> None:
+        self._on_features(node)
+        W = self.graph.constant(node.input[1])
+        factors = [self.graph.attribute(node, name, 1.0) for name in ("alpha", "beta")]
+        if W is None or self.graph.attribute(node, "transA", 0) or factors != [1.0, 1.0]:
+            raise _NotAChainError(f"Gemm {name_of(node)!r} is no product with stored weights")
+        self.parts.append(_PendingDense(W.T if self.graph.attribute(node, "transB", 0) else W))
+        if len(node.input) > 2 and node.input[2]:
+            self._bias(node, self.graph.constant(node.input[2]))
+
+    def _add(self, node: Any, k: int) -> None:
+        left = self.graph.constant(node.input[0])
+        self._bias(node, self.graph.constant(node.input[1]) if left is None else left)
+
+    def _bias(self, node: Any, b: Array | None) -> None:
+        dense = self.parts[-1] if self.parts else None
+        fits = isinstance(dense, _PendingDense) and dense.b is None and dense.activation is None
+        if b is None or not isinstance(dense, _PendingDense) or not fits or b.shape != (dense.W.shape[1],):
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} adds what is no bias")
+        dense.b = b
+
+    def _activation(self, node: Any, k: int) -> None:
+        last = self.parts[-1] if self.parts else None
+        self._on_features(node)
+        if last is None:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} comes first")
+        if node.op_type == "Softmax":
+            if self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
+                raise _NotAChainError(f"Softmax {name_of(node)!r} is not over the features")
+            option: Any = "softmax"
+        else:
+            numbers = {name: self.graph.attribute(node, name) for name in ("alpha", "beta")}
+            option = operator_option(node.op_type, numbers)
+        if isinstance(last, _PendingDense) and last.activation is None and option in ("tanh", "relu", "sigmoid"):
+            last.activation = option
+            return
+        size = last.W.shape[1] if isinstance(last, _PendingDense) else last.output_size
+        dtype = _dtype(last.W) if isinstance(last, _PendingDense) else last.dtype
+        self.parts.append(Activation(size, option, dtype=dtype))
+
+    def _layer_norm(self, node: Any, k: int) -> None:
+        self._on_features(node)
+        gain = self.graph.constant(node.input[1])
+        b = self.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        if gain is None or gain.ndim != 1 or self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
+            raise _NotAChainError(f"LayerNormalization {name_of(node)!r} is not over the features")
+        layer = LayerNorm(gain.size, eps=float(self.graph.attribute(node, "epsilon", 1e-5)), dtype=_dtype(gain))
+        layer.params["gain"] = gain
+        if b is not None:
+            layer.params["b"] = b
+        self.parts.append(layer)
+
+
+def _with_merge(both: Bidirectional, merge: str) -> Bidirectional:
+    """The same pair of layers under another merge."""
+    layers = []
+    for layer in both.layers:
+        twin = type(layer)(**layer._config())
+        twin.params.update(layer.params)
+        layers.append(twin)
+    return Bidirectional(tuple(layers), merge=merge)

@@ -1,0 +1,212 @@
+"""What models take, as arrays: numbers, standardised, or tokens, numbered.
+
+An encoder is fitted on training data, transforms what comes later the same way, and fits into a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arrays import as_size
+from ..data import Standardizer, truncate
+from .vocabulary import Tokens, as_tokenizer
+
+Array = np.ndarray
+Sequences = Array | list[Array]  # (N, T, D) or (N, T), or one array per sequence
+
+
+def is_ragged(X: Any) -> bool:
+    """Whether X is a list of sequences, each of a length of its own."""
+    return isinstance(X, (list, tuple)) and bool(X) and all(np.ndim(x) >= 1 or isinstance(x, str) for x in X)
+
+
+def holds_text(X: Any) -> bool:
+    """Whether X is a list (or array, or column of a table) of strings, or of lists of them."""
+    first = next((x for x in X if isinstance(x, str) or np.size(x)), None)
+    if isinstance(first, (list, tuple)):
+        return isinstance(first[0], str)
+    return isinstance(first, str) or (isinstance(first, np.ndarray) and first.dtype.kind == "U")
+
+
+def as_data(X: Any) -> Any:
+    """X as a list, a tuple or an array, which is what all else here takes."""
+    if isinstance(X, str):
+        raise TypeError("X must be a list of texts, got one string")
+    if hasattr(X, "tocsr"):
+        raise TypeError("X must be dense: a sparse array was passed, use X.toarray() to make it dense")
+    return X if isinstance(X, (list, tuple)) else np.asarray(X)
+
+
+def as_numbers(name: str, value: Any) -> Array:
+    """``value`` as an array of float64, or float32 where it is one; errors are those scikit-learn expects."""
+    array = np.asarray(as_data(value))
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must hold real numbers. Complex data not supported")
+    if array.dtype == np.float32:
+        return array
+    if array.dtype.kind not in "biufO":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    return array.astype(np.float64)
+
+
+class NumberEncoder:
+    """Numeric sequences, standardised column by column.
+
+    X is (N, T, D); (N, T), sequences of one number per step; or a list of arrays (T_n, D) or (T_n,).
+
+    Parameters
+    ----------
+    standardize : bool
+        Subtract the training data's mean and divide by its deviation.
+    """
+
+    kind = "numbers"
+
+    def __init__(self, standardize: bool, max_length: int | None = None):
+        self.standardize = standardize
+        self.max_length = None if max_length is None else as_size("max_length", max_length)
+        self.scaler, self.size, self.width = Standardizer(), 0, 0
+
+    def read(self, X: Any) -> Sequences:
+        """X as numbers, (N, T, D) or a list of (T_n, D); all finite."""
+        sequences = self._ragged(X) if is_ragged(X) and not _is_table(X) else self._whole(X)
+        for k, part in enumerate(sequences if isinstance(sequences, list) else [sequences]):
+            name = f"X[{k}]" if isinstance(sequences, list) else "X"
+            wrong = np.argwhere(~np.isfinite(part))
+            if len(wrong):
+                at = ", ".join(map(str, wrong[0]))
+                raise ValueError(f"{name} must hold finite numbers, got {part[tuple(wrong[0])]} (NaN or inf) at [{at}]")
+        return sequences
+
+    def _whole(self, X: Any) -> Array:
+        array = as_numbers("X", X)
+        if array.ndim not in (2, 3):
+            raise ValueError(
+                f"X must have shape (N, T, D), or (N, T) for one number per step, got {array.shape}. Reshape your data"
+            )
+        if not len(array):
+            raise ValueError(
+                f"X must have at least one sequence: 0 sample(s), a minimum of 1 is required, got {array.shape}"
+            )
+        if not array.shape[1] or not array.shape[-1]:
+            raise ValueError(f"X must have steps: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+        return array if array.ndim == 3 else array[:, :, None]
+
+    def _ragged(self, X: Any) -> list[Array]:
+        parts = [as_numbers(f"X[{k}]", x) for k, x in enumerate(X)]
+        parts = [part[:, None] if part.ndim == 1 else part for part in parts]
+        for k, part in enumerate(parts):
+            if part.ndim != 2 or part.shape[1] != parts[0].shape[1] or not part.shape[1]:
+                wanted = f"(T, {parts[0].shape[1]})" if k and parts[0].ndim == 2 else "(T, D)"
+                raise ValueError(f"X[{k}] must have shape {wanted}, got {part.shape}")
+        if not any(len(part) for part in parts):
+            raise ValueError("X must have steps: all its sequences are empty")
+        return parts
+
+    def fit(self, X: Any, rows: Array) -> NumberEncoder:
+        """Learn from these rows of X."""
+        sequences = self.read(X)
+        self.size = (sequences[0] if isinstance(sequences, list) else sequences).shape[-1]
+        self.width = table_width(X)
+        if self.standardize:
+            chosen = [sequences[k] for k in rows] if isinstance(sequences, list) else sequences[rows]
+            self.scaler.fit(chosen)
+        return self
+
+    def transform(self, X: Any, dtype: Any) -> Sequences:
+        """X as the network takes it."""
+        sequences = self.read(X)
+        first = sequences[0] if isinstance(sequences, list) else sequences
+        if first.shape[-1] != self.size:
+            raise ValueError(f"X must have {self.size} features per step, as in fit, got {first.shape[-1]}")
+        if self.standardize:
+            sequences = self.scaler.transform(sequences)
+        if isinstance(sequences, list):
+            sequences = [part.astype(dtype, copy=False) for part in sequences]
+            return sequences if self.max_length is None else truncate(sequences, self.max_length)
+        return sequences[:, : self.max_length].astype(dtype, copy=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        scaler = self.scaler.to_dict() if self.standardize else None
+        return {"kind": self.kind, "scaler": scaler, "size": self.size, "width": self.width}
+
+
+class TokenEncoder:
+    """Texts, or lists of tokens, as numbers of a vocabulary.
+
+    Parameters
+    ----------
+    tokenizer : "words", "chars" or function
+        What makes tokens of a string; lists of tokens are taken as they are.
+    lowercase : bool
+    min_count, max_tokens : int, int or None
+        How often a token must be there to be known, and how many may be.
+    max_length : int or None
+        Tokens of a text that are read, the first ones.
+    """
+
+    kind = "tokens"
+
+    def __init__(self, tokenizer: Any, lowercase: bool, min_count: int, max_tokens: int | None, max_length: int | None):
+        self._tokenize, self.lowercase = as_tokenizer(tokenizer), lowercase
+        self.min_count, self.max_tokens = min_count, max_tokens
+        self.max_length = None if max_length is None else as_size("max_length", max_length)
+        self.tokens = Tokens(())
+
+    def read(self, X: Any) -> list[Sequence[str]]:
+        """The tokens of every text."""
+        return [self._one(k, x) for k, x in enumerate(X)]
+
+    def _one(self, k: int, x: Any) -> Sequence[str]:
+        if isinstance(x, str):
+            tokens: Sequence[str] = self._tokenize(x.lower() if self.lowercase else x)
+        elif isinstance(x, (list, tuple, np.ndarray)) and all(isinstance(token, str) for token in x):
+            tokens = [token.lower() for token in x] if self.lowercase else list(x)
+        else:
+            raise TypeError(f"X[{k}] must be a text or a list of tokens like the others, got {x!r}")
+        return tokens[: self.max_length]
+
+    def fit(self, X: Any, rows: Array) -> TokenEncoder:
+        """Learn the vocabulary of these rows of X."""
+        texts = self.read(X)
+        self.tokens = Tokens.of((texts[k] for k in rows), min_count=self.min_count, max_size=self.max_tokens)
+        if len(self.tokens) < 2:
+            raise ValueError(f"X must have tokens, seen at least min_count = {self.min_count} times, got none")
+        return self
+
+    def transform(self, X: Any, dtype: Any) -> list[Array]:
+        """X as the network takes it: one array of integers per text."""
+        return [self.tokens.encode(tokens) for tokens in self.read(X)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "tokens": self.tokens.to_list()}
+
+
+Encoder = NumberEncoder | TokenEncoder
+
+
+def table_width(X: Any) -> int:
+    """Columns of an X that is a table (N, T); 0 for other kinds."""
+    return np.shape(X)[1] if _is_table(X) else 0
+
+
+def _is_table(X: Any) -> bool:
+    if isinstance(X, (list, tuple)):
+        sizes = {np.shape(x) for x in X}
+        return len(sizes) == 1 and len(next(iter(sizes))) == 1 and not isinstance(X[0], np.ndarray)
+    return np.ndim(X) == 2
+
+
+def take(sequences: Sequences, rows: Array) -> Sequences:
+    """These rows."""
+    return [sequences[k] for k in rows] if isinstance(sequences, list) else sequences[rows]
+
+
+def lengths_of(sequences: Sequences) -> Array:
+    """Steps of every sequence."""
+    if isinstance(sequences, list):
+        return np.array([len(part) for part in sequences], np.int64)
+    return np.full(len(sequences), sequences.shape[1], np.int64)
