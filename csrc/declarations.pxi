@@ -11,6 +11,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T clip
         const T* p
     cdef cppclass Forward[T]:
+        bint backwards
         long K
         const T* a
         const T* panels
@@ -191,6 +192,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* product
         T* outer
     void describe_cell(Cell*)
+    void convert[T](const Rules[double]&, Rules[T]*)
     void compose[T](Scan[T]*, bint backward)
     void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)

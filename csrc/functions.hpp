@@ -35,7 +35,7 @@ template <class T> Vec<T> value(const Function<T>& f, Vec<T> a) {
     case fastrnn::SOFTPLUS: return at_least<T>(a, 0) + log_one_plus<T>(negative_exp<T>(-magnitude<T>(a)));
     case fastrnn::HARD_SIGMOID: return at_most<T>(at_least<T>(a * f.alpha + f.beta, 0), 1);
     case fastrnn::LEAKY_RELU: return a > zero ? a : a * f.alpha;
-    case fastrnn::THRESHOLDED_RELU: return a > f.alpha ? a : zero;
+    case fastrnn::THRESHOLDED_RELU: return a <= f.alpha ? zero : a;
     case fastrnn::SCALED_TANH: return tanh<T>(a * f.beta) * f.alpha;
     case fastrnn::AFFINE: return a * f.alpha + f.beta;
     case fastrnn::ELU: return a > zero ? a : (negative_exp<T>(at_most<T>(a, 0)) - one) * f.alpha;

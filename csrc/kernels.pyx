@@ -315,6 +315,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
+    step.backwards = False
     if s.by_rows:
         my_row0, my_row1 = row_split(s, thread, threads), row_split(s, thread + 1, threads)
     if not s.blas and not s.packed:
@@ -546,26 +547,52 @@ cdef tuple _names = ("rnn", "lstm", "gru", "gru_before")
 _TANH, _SIGMOID, _RELU = _kinds["tanh"], _kinds["sigmoid"], _kinds["relu"]
 
 
-cdef int set_function(Function[floating]* f, function) except -1:
+cdef class Description:
+    """What the loops know of a `fastrnn.cells.Cell`."""
+    cdef object of
+    cdef Cell cell
+    cdef Rules[double] rules
+
+    def __cinit__(self, cell):
+        cdef Cell* c = &self.cell
+        cdef Rules[double]* r = &self.rules
+        self.of = cell
+        c.name = _names.index(cell.kind)
+        c.diagonal, c.full = cell.peephole == "diagonal", cell.peephole == "full"
+        c.coupled, c.projected, c.normed = cell.coupled, cell.proj_size is not None, cell.layer_norm
+        set_function(&r.activation, cell.activation)
+        set_function(&r.recurrent, cell.recurrent_activation)
+        set_function(&r.output, cell.output_activation)
+        r.clip = 0 if cell.clip is None else cell.clip
+        c.any = (
+            c.diagonal or c.full or c.coupled or c.projected or c.normed or r.clip != 0 or cell.zoneout
+            or r.recurrent.kind != _SIGMOID or r.output.kind != _TANH
+            or r.activation.kind != _TANH and not (c.name == 0 and r.activation.kind == _RELU)
+        )
+        describe_cell(c)
+
+
+cdef int set_function(Function[double]* f, function) except -1:
     f.kind, f.alpha, f.beta = _kinds[function.name], function.alpha, function.beta
     return 0
 
 
+cdef dict _descriptions = {}  # by a cell's identity
+
+
+cdef Description described(cell):
+    """The cell's description, made once for every object."""
+    found = _descriptions.get(id(cell))
+    if found is None or (<Description>found).of is not cell:
+        found = _descriptions[id(cell)] = Description(cell)
+    return found
+
+
 cdef int set_cell(Scan[floating]* s, cell) except -1:
-    """The options of a cell; s.new_h and s.new_c are set already."""
-    cdef Cell* c = &s.cell
-    c.name = _names.index(cell.kind)
-    c.diagonal, c.full = cell.peephole == "diagonal", cell.peephole == "full"
-    c.coupled, c.projected, c.normed = cell.coupled, cell.proj_size is not None, cell.layer_norm
-    set_function(&s.rules.activation, cell.activation)
-    set_function(&s.rules.recurrent, cell.recurrent_activation)
-    set_function(&s.rules.output, cell.output_activation)
-    s.rules.clip = 0 if cell.clip is None else cell.clip
+    cdef Description description = described(cell)
+    s.cell = description.cell
+    convert(description.rules, &s.rules)
     s.rules.p = s.params.p
-    c.any = (c.diagonal or c.full or c.coupled or c.projected or c.normed or s.rules.clip != 0 or s.new_h != NULL
-             or s.new_c != NULL or s.rules.recurrent.kind != _SIGMOID or s.rules.output.kind != _TANH
-             or s.rules.activation.kind != _TANH and not (c.name == 0 and s.rules.activation.kind == _RELU))
-    describe_cell(c)
     return 0
 
 

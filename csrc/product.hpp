@@ -20,6 +20,13 @@ constexpr int MAX_TILE = 32;  // vectors of the largest tile
 constexpr int row_panels(int NV) { return NV == 4 ? 2 : NV == 3 ? 3 : 1; }
 
 constexpr long LINE = 64;  // bytes of a cache line
+constexpr long L1_BYTES = 48 * 1024;
+
+// Whether the panels of `vectors` unit vectors are between one and two L1 caches, and a panel at most one.
+template <class T> constexpr bool turns_pay(long K, int G, long vectors, int shared) {
+  const long bytes = K * G * vectors * width<T> * long(sizeof(T)), panel = bytes / vectors * shared;
+  return bytes > L1_BYTES && bytes <= 2 * L1_BYTES && panel <= L1_BYTES && G * shared >= MAX_VECTORS;
+}
 
 // `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger
 // than L2 would else arrive at the pace of memory's latency.
@@ -90,19 +97,27 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
 //
 // Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
 // `before` is called before a tile's product: before(row, rows, vector, vectors).
+//
+// Where one row's panels are too many for L1 but few, they are gone over one by one, `backwards` or forwards: a caller
+// that changes the direction from step to step finds the last ones still there. Two panels at once would be faster from
+// L2, where one alone waits for its chains of additions.
 template <class T, class Before, class Body>
 FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
-                              long units, long row0, long row1, long first, long last, Before before, Body body) {
+                              long units, long row0, long row1, long first, long last, bool backwards, Before before,
+                              Body body) {
   alignas(64) Vec<T> tile[MAX_TILE];
   if (K == 0)
     for (Vec<T>& v : tile) v = Vec<T>{};
-  for (long u = first; u < last;) {
+  const bool turns = row1 - row0 == 1 && K > 0 && turns_pay<T>(K, G, last - first, shared);
+  for (long done = 0; done < last - first;) {
+    long u = first + done;
+    if (turns && backwards) u = first + (last - first - done - 1) / shared * shared;
     int inside = int(units - u < shared ? units - u : shared);
     int NV = inside * G;
     long panel_stride = K * NV * width<T>;
     const T* panel = panels + u * G * K * width<T>;
     int count = 1;
-    if (row1 - row0 == 1 && inside == shared) {
+    if (row1 - row0 == 1 && inside == shared && !turns) {
       count = row_panels(NV);
       while (count > 1 && u + count * shared > last) --count;
     }
@@ -127,7 +142,7 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
       body(tile, NV, row, rows, u, count * inside);
       row += rows;
     }
-    u += long(count) * inside;
+    done += long(count) * inside;
   }
 }
 

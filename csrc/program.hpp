@@ -21,6 +21,14 @@ inline void describe_cell(Cell* c) {
   c->norm[1][0] = 2, c->norm[1][1] = 3;
 }
 
+// The same rules in the type of a scan.
+template <class T> void convert(const Rules<double>& from, Rules<T>* to) {
+  auto function = [](const Function<double>& f) { return Function<T>{f.kind, T(f.alpha), T(f.beta)}; };
+  to->activation = function(from.activation), to->recurrent = function(from.recurrent);
+  to->output = function(from.output);
+  to->clip = T(from.clip);
+}
+
 template <class T> struct Composer {
   Scan<T>& s;
   const Cell& cell = s.cell;
@@ -265,6 +273,7 @@ template <class T> void find_forward(const Scan<T>& s, long t, long low, At<T>* 
 
 template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step) {
   step->H = s.H, step->rules = &s.rules;
+  step->backwards = !step->backwards;
   step->pre = at[PRE].at, step->pre_ld = at[PRE].ld;
   step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;
   step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;

@@ -55,7 +55,7 @@ template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), [](long, int, long, int) {},
+               vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
@@ -71,7 +71,7 @@ template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), [](long, int, long, int) {},
+               vectors<T>(unit1), false, [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
@@ -134,7 +134,7 @@ template <class T>
 void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
   constexpr int V = width<T>;
   for_tiles<T>(p->a, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns), row0,
-               row1, column0 / V, vectors<T>(column1),
+               row1, column0 / V, vectors<T>(column1), false,
                [&](long row, int rows, long u, int n) {
                  if (p->add) prefetch_tile(p, row, rows, u, n);
                },

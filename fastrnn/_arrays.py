@@ -44,10 +44,12 @@ def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
 def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...]) -> np.ndarray:
     """Like `as_float`, and check the shape; a letter in ``shape`` stands for any size."""
     array = as_float(name, value, dtype)
-    fits = array.ndim == len(shape)
-    if fits:
-        for wanted, n in zip(shape, array.shape, strict=True):
-            fits = fits and (wanted == n or isinstance(wanted, str))
+    found = array.shape
+    fits = len(found) == len(shape)
+    if fits and found != shape:
+        for wanted, n in zip(shape, found, strict=True):
+            if wanted != n and not isinstance(wanted, str):
+                fits = False
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")

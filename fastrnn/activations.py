@@ -97,7 +97,7 @@ _FUNCTIONS = {
     ),
     "leaky_relu": _Formula(lambda a, p, q: _where(a > 0, a, p * a, a), lambda y, p, q: _where(y > 0, 1, p, y), (0.01,)),
     "thresholded_relu": _Formula(
-        lambda a, p, q: _where(a > p, a, 0, a), lambda y, p, q: _where(y > p, 1, 0, y), (1.0,)
+        lambda a, p, q: _where(a <= p, 0, a, a), lambda y, p, q: _where(y > p, 1, 0, y), (1.0,)
     ),
     "scaled_tanh": _Formula(lambda a, p, q: p * np.tanh(q * a), lambda y, p, q: q * (p - y * y / p), (1.0, 1.0)),
     "affine": _Formula(lambda a, p, q: p * a + q, lambda y, p, q: np.full_like(y, p), (1.0, 0.0)),

@@ -145,3 +145,9 @@ CELLS = {
     "gru": Cell("gru"),
     "gru_before": Cell("gru_before"),
 }
+_unique = {cell: cell for cell in CELLS.values()}
+
+
+def unique(cell: Cell) -> Cell:
+    """The one object that stands for this cell: a backend may know it by its identity."""
+    return _unique.setdefault(cell, cell)

@@ -20,7 +20,7 @@ from .params import Params
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # frozen ones are slow to make
 class Call:
     """How a layer is to be run, as its caller said: passed on through stacks.
 
@@ -69,7 +69,7 @@ class Call:
         return self.rng
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class LayerTape:
     """What a layer's ``backward`` needs of one ``forward``. It refers to x and to the parameters: change neither
     between the two calls. It may be used more than once."""
@@ -194,9 +194,11 @@ class StatefulLayer(Layer):
         """Where y's batch axis is."""
         return 1 if time_major and not self.pools else 0
 
-    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, LayerTape]:
+    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, Any]:
         """Run x, a batch or a single sequence: y, final state, tape."""
         x, single = self._batch(x, call.time_major)
+        if not (keep or single):
+            return *self._run(x, state, call, False)[:2], None
         if single and np.ndim(call.mask) == 1:
             call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
         y, state, record = self._run(x, state, call, keep)

@@ -16,7 +16,8 @@ import numpy as np
 
 from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
-from .cells import Cell
+from .cells import Cell, unique
+from .params import Params
 from .scan import SILENT, Noise, Trace
 
 Array = np.ndarray
@@ -188,7 +189,7 @@ class _Masked(_Ragged):
 _Order = _Batch | _Packed | _Ragged
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # frozen ones are slow to make
 class Tape:
     """What `rnn_backward` needs of one `rnn_forward`.
 
@@ -246,11 +247,19 @@ def _widths(cell: Cell, H: int) -> tuple[int, ...]:
     return (cell.output_size(H), H)[: len(cell.states)]
 
 
+@lru_cache(maxsize=16)
+def _zeros(N: int, width: int, dtype: np.dtype) -> Array:
+    """Zeros that nobody writes to."""
+    zeros = np.zeros((N, width), dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
 def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) -> list[Array]:
     """``state`` as one fresh-or-borrowed array (N, P), and (N, H) for c, per state of the cell; zeros for None."""
     widths = _widths(cell, H)
     if state is None:
-        return [np.zeros((N, width), dtype) for width in widths]
+        return [_zeros(N, width, dtype) for width in widths]
     if len(widths) == 1:
         return [as_shape(name, state, dtype, (N, widths[0]))]
     if not isinstance(state, (tuple, list)) or len(state) != len(widths):
@@ -296,7 +305,7 @@ def _packed_noise(order: _Order, noise: Noise) -> Noise:
         return noise
 
     def share(new: Array | None) -> Array | None:
-        return None if new is None else new if new.ndim == 2 else order.pack(new)
+        return new if new is None or new.ndim == 2 and len(new) == 1 else order.pack(new)
 
     mask = None if noise.mask is None else np.ascontiguousarray(order.sort(noise.mask))
     return Noise(mask, share(noise.new_h), share(noise.new_c))
@@ -359,9 +368,10 @@ def rnn_forward(
         An argument has the wrong dtype or shape; the message names it.
     """
     W = params["W"]
-    for name, array in params.items():
-        if not array.flags.c_contiguous:
-            raise ValueError(f"params must be C-contiguous, got strides {array.strides} of {name}")
+    if not isinstance(params, Params):
+        for name, array in params.items():
+            if not array.flags.c_contiguous:
+                raise ValueError(f"params must be C-contiguous, got strides {array.strides} of {name}")
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
     order: _Order
     if batch_sizes is not None:
@@ -374,6 +384,8 @@ def rnn_forward(
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     packed, noise = order.pack(x), _packed_noise(order, noise)
+    if noise is not SILENT and not cell.zoneout and (noise.new_h is not None or noise.new_c is not None):
+        cell = unique(replace(cell, zoneout=True))
     module = backend.current()
     y = module.empty((len(packed), h0.shape[1]), dtype)
     c: Any  # each sequence's last one

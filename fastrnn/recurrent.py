@@ -12,7 +12,7 @@ import numpy as np
 from . import init, ops
 from ._arrays import as_choice, as_flag, as_shape, as_size, dtype_of
 from .activations import SIGMOID, TANH, as_function
-from .cells import Cell
+from .cells import Cell, unique
 from .layer import Call, LayerTape, StatefulLayer
 from .params import Params
 from .scan import SILENT, Noise
@@ -48,7 +48,7 @@ def _clip(value: Any) -> float | None:
     return float(value)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class _Record:
     """What a layer's adjoint needs besides the scan's tape."""
 
@@ -116,7 +116,7 @@ class RecurrentLayer(StatefulLayer):
         self.zoneout = _zoneout(zoneout, cell.states)
         self.trainable_state = as_flag("trainable_state", trainable_state)
         self.reverse = as_flag("reverse", reverse)
-        self.cell = replace(cell, zoneout=any(self.zoneout))
+        self.cell = unique(replace(cell, zoneout=any(self.zoneout)))
         self.output_size = cell.output_size(self.hidden_size)
         self._is_plain = not (any(self.zoneout) or self.recurrent_dropout or self.weight_drop or self.trainable_state)
         shapes = self.cell.shapes(self.input_size, self.hidden_size)

@@ -33,7 +33,7 @@ class Noise:
 SILENT = Noise()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # a frozen one is slow to make
 class Trace:
     """What a forward scan writes, and a backward scan reads; None for what a cell or a call without tape lacks.
 
