@@ -5,7 +5,6 @@ Everything here is compared with ``==``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,8 @@ from cases import CELL_NAMES, PAIRS, VARIANTS, Case, Problem, as_parts, as_state
 
 import fastrnn
 from fastrnn.ops import rnn_backward, rnn_forward
+
+pytestmark = pytest.mark.usefixtures("simd", "isa")
 
 CASE = Case("N9 T37 D40 H65", 9, 37, 40, 65)
 CASES = (
@@ -42,15 +43,6 @@ OPTION_CASES = (
     RAGGED,
     Case("reverse, holes", 11, 9, 7, 33, reverse=True, holes=True),
 )
-
-
-@pytest.fixture(autouse=True)
-def simd(compiled: None, isa: str | None) -> Iterator[None]:
-    """The compiled backend with its packed kernels, on every instruction set."""
-    before = fastrnn.get_gemm()
-    fastrnn.set_gemm("simd")
-    yield
-    fastrnn.set_gemm(before)
 
 
 def assert_same(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
