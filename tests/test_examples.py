@@ -113,3 +113,34 @@ def test_language_model_is_trained_saved_and_loaded(tmp_path, level):
 def test_language_model_of_pythons_manual():
     printed = run("language_model", "--hidden", "8", "--seconds", "0.5", "--length", "40")
     assert len(printed.split("\n\n", 1)[1]) == 41
+
+
+def forecasts(printed):
+    """Rows of step, median, and the ends of the interval."""
+    found = re.findall(r"^ +(\d+) +(\S+) +(\S+) to (\S+)$", printed, re.M)
+    return np.array(found, float)
+
+
+def test_forecasting_of_made_up_data():
+    printed = run("forecasting", "--epochs", "5")
+    mase, naive = map(float, re.findall(r"MASE ([\d.]+) \(seasonal naive ([\d.]+)\)", printed)[0])
+    assert mase < naive
+    steps, median, low, high = forecasts(printed).T
+    t = np.arange(240, 252)
+    assert steps.tolist() == list(range(1, 13))
+    assert (low <= median).all()
+    assert (median <= high).all()
+    assert np.abs(median - (100 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12))).max() < 15
+
+
+def test_forecasting_from_a_file_with_gaps(tmp_path):
+    path, picture = tmp_path / "series.csv", tmp_path / "forecast.png"
+    noise = 0.02 * np.random.default_rng(0).standard_normal(120)
+    rows = [f"{k},{np.sin(2 * np.pi * k / 10) + noise[k]:.4f},7" for k in range(120)]
+    rows[50] = "50,,7"
+    path.write_text("day,wave,other\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    options = ["--column", "wave", "--horizon", "5", "--season", "10", "--epochs", "5"]
+    pytest.importorskip("matplotlib")
+    found = forecasts(run("forecasting", path, *options, "--plot", picture))
+    np.testing.assert_allclose(found[:, 1], np.sin(2 * np.pi * np.arange(120, 125) / 10), atol=0.2)
+    assert picture.read_bytes().startswith(b"\x89PNG")
