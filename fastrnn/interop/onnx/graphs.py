@@ -252,7 +252,7 @@ class _Chain:
         self.axes: tuple[str, ...] = ()
         self.first_axes: tuple[str, ...] = ()
         self.names: dict[str, str] = {}  # what the first recurrent node has shown the axes of the input to be
-        self.pending: tuple[Attributes, dict[str, Array], bool] | None = None  # of both directions, not yet merged
+        self.pending: tuple[Bidirectional, bool] | None = None  # not yet merged, and whether only its end is taken
         self.has_scan = False
 
     def stack(self) -> Sequential:
@@ -359,8 +359,7 @@ class _Chain:
         shape = self.graph.constant(node.input[1])
         if shape is None or self.axes[-2:] != ("K", "D") or len(shape) != len(self.axes) - 1 or self.pending is None:
             raise _NotAChainError(f"Reshape {name_of(node)!r} does not put two directions side by side")
-        H = self.pending[1]["R"].shape[2]
-        if shape[-1] not in (-1, 2 * H) or any(size not in (0, -1) for size in shape[:-1]):
+        if shape[-1] not in (-1, self.pending[0].output_size) or any(size not in (0, -1) for size in shape[:-1]):
             raise _NotAChainError(f"Reshape {name_of(node)!r} makes {shape.tolist()}")
         self.axes = (*self.axes[:-2], "D")
         self._merged("concat")
@@ -386,10 +385,10 @@ class _Chain:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
         self._check_inputs(node)
         self.has_scan = True
-        if len(attributes.reverse) == 2:
-            self.pending = attributes, weights, k == 1
+        layer = layer_of(attributes, weights)
+        if isinstance(layer, Bidirectional):
+            self.pending = layer, k == 1
         else:
-            layer = layer_of(attributes, weights)
             self.parts.append(layer)
             if k == 1:
                 size = layer.output_size
@@ -410,10 +409,7 @@ class _Chain:
 
     def _merged(self, merge: str) -> None:
         assert self.pending is not None
-        attributes, weights, is_last = self.pending
-        self.pending = None
-        both = layer_of(attributes, weights)
-        assert isinstance(both, Bidirectional)
+        (both, is_last), self.pending = self.pending, None
         if is_last and merge != "concat":
             raise _NotAChainError(f"final states merged by {merge}")
         layer = both if merge == "concat" else _with_merge(both, merge)
