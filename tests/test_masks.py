@@ -15,7 +15,6 @@ from cases import (
     VARIANTS,
     Case,
     Problem,
-    as_parts,
     as_state,
     make_problem,
     map_noise,
@@ -23,7 +22,7 @@ from cases import (
     scaled_error,
 )
 
-from fastrnn.ops import rnn_backward, rnn_forward
+from fastrnn.ops import rnn_forward
 
 CASE = Case("holes", 6, 7, 3, 9, holes=True)
 EXACT = TOLERANCES["agreement", "float64"]
@@ -157,25 +156,6 @@ def test_a_mask_without_holes_is_lengths(backend, name, reverse):
         for n, length in enumerate(lengths):
             shown = masked[key][n, length - 1] if length and not reverse else 0
             assert np.all(masked[key][n, length:] == shown)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", CELLS)
-def test_time_major_is_the_transpose(backend, name, reverse):
-    p = problem_of(name, reverse)
-
-    def run(time_major):
-        def turn(a):
-            return a.swapaxes(0, 1) if time_major else a
-
-        options = {"mask": turn(p.mask), "reverse": reverse, "time_major": time_major, "keep": True}
-        y, state, tape = rnn_forward(p.cell, p.params, turn(p.x), as_state(p.state), **options)
-        grads = {key: np.zeros_like(value) for key, value in p.params.items()}
-        dx, dstate = rnn_backward(tape, turn(p.dy), as_state(p.dstate), grads=grads)
-        return [turn(y), turn(dx), *as_parts(state), *as_parts(dstate), *grads.values()]
-
-    for a, b in zip(run(False), run(True), strict=True):
-        assert np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", CELLS)
