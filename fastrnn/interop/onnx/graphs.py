@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import init
 from ...bidirectional import Bidirectional
 from ...elementwise import Activation
 from ...layer import Array, Layer
@@ -269,7 +270,8 @@ class _Chain:
         wanted = (("N", "D"), (*self._bound(self.first_axes)[:2], "D"))
         if self.axes not in wanted:
             raise _NotAChainError(f"its output has the axes {' '.join(self.axes)}")
-        return Sequential([part.layer() if isinstance(part, _PendingDense) else part for part in self.parts])
+        with init.skipped():  # every weight comes from the graph
+            return Sequential([part.layer() if isinstance(part, _PendingDense) else part for part in self.parts])
 
     def _followed(self, name: str) -> tuple[list[tuple[Any, int]], Any]:
         """The nodes from the graph's input to this value, and the input."""
@@ -421,7 +423,8 @@ class _Chain:
         table = self.graph.constant(node.input[0])
         if table is None or table.ndim != 2 or self.graph.attribute(node, "axis", 0) or self.parts:
             raise _NotAChainError(f"Gather {name_of(node)!r} is no embedding")
-        layer = Embedding(*table.shape, dtype=_dtype(table))
+        with init.skipped():
+            layer = Embedding(*table.shape, dtype=_dtype(table))
         layer.params["W"] = table
         self.parts.append(layer)
         self.axes = (*self.axes, "D")
@@ -496,7 +499,8 @@ def _with_merge(both: Bidirectional, merge: str) -> Bidirectional:
     """The same pair of layers under another merge."""
     layers = []
     for layer in both.layers:
-        twin = type(layer)(**layer._config())
+        with init.skipped():
+            twin = type(layer)(**layer._config())
         twin.params.update(layer.params)
         layers.append(twin)
     return Bidirectional(tuple(layers), merge=merge)
