@@ -55,8 +55,9 @@ def kept(tape: Tape) -> int:
 
 
 @pytest.mark.usefixtures("simd")
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, case) for name in NAMES for case in (CASES if name in CELLS else CASES[1:2])], ids=str
+)
 def test_the_same_bits(name, case):
     problem = make_problem(name, case).cast("float32")
     expected, whole = run(problem, 0)
@@ -95,7 +96,7 @@ def check_agreement(problem: Problem, checkpoint: int) -> None:
 
 
 @pytest.mark.usefixtures("compiled", "gemm")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CELLS)
 def test_agreement_by_any_products(name):
     """Through BLAS sums may take another order."""
     check_agreement(make_problem(name, CASES[1]), 1)
@@ -171,9 +172,7 @@ def test_layers_give_the_same_bits(name, reverse):
     layer = LAYERS[name](reverse=reverse)
     lengths = np.arange(250) % 33 * 2
     for options in ({}, {"lengths": lengths}, {"mask": np.random.default_rng(2).random((250, 64)) < 0.7}):
-        expected = trained(layer, False, **options)
-        for checkpoint in (True, 3):
-            same(trained(layer, checkpoint, **options), expected)
+        same(trained(layer, True, **options), trained(layer, False, **options))
 
 
 @pytest.mark.usefixtures("compiled")

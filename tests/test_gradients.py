@@ -212,7 +212,7 @@ def errors_with(step_mistake, name, case, monkeypatch):
     forward_step, backward_step = reference._STEPS[kind]
     monkeypatch.setitem(reference._STEPS, kind, (forward_step, step_mistake(backward_step)))
     with fastrnn.use_backend("numpy"):
-        return gradient_errors(make_problem(name, case), entries=40)
+        return gradient_errors(make_problem(name, case), entries=9)
 
 
 @pytest.mark.parametrize(("cell", "mistake"), MISTAKES, ids=lambda value: getattr(value, "__name__", value))
@@ -438,7 +438,7 @@ def test_control_a_mistake_around_the_step_is_caught(variant, mistake, monkeypat
     run = reference.backward
     monkeypatch.setattr(reference, "backward", lambda *arguments: mistake(run, *arguments))
     with fastrnn.use_backend("numpy"):
-        errors = gradient_errors(make_problem(variant, OPTION_CASES[0]), entries=40)
+        errors = gradient_errors(make_problem(variant, OPTION_CASES[0]), entries=9)
     assert max(errors.values()) > 1e-3, errors
 
 
