@@ -1,8 +1,8 @@
 """Training PyTorch models as they are and accelerated: ``python -m bench.drop_in``, which needs PyTorch.
 
-Three whole programs, loss and optimiser included: a tagger on packed sequences, a translator with attention, a language
-model. Each model and an accelerated copy take updates in turns, from the same weights on the same batches; first their
-losses are compared.
+Whole programs, loss and optimiser included: a tagger on packed sequences, a translator with attention, a language model
+and a forecaster. Each model and an accelerated copy take updates in turns, from the same weights on the same batches;
+first their losses are compared.
 """
 
 from __future__ import annotations
@@ -129,10 +129,12 @@ class Forecaster(nn.Module):
 
 MODELS: dict[str, tuple[Any, Sizes]] = {
     "tagger": (Tagger, Sizes(N=32, T=50, vocab=2000, D=100, H=128)),
-    "translator": (Translator, Sizes(N=64, T=30, vocab=1000, D=128, H=256)),
-    "language model": (LanguageModel, Sizes(N=32, T=64, vocab=100, D=64, H=256)),
+    "translator": (Translator, Sizes(N=32, T=30, vocab=100, D=64, H=128)),
+    "language model": (LanguageModel, Sizes(N=50, T=50, vocab=100, D=64, H=128)),
     "forecaster": (Forecaster, Sizes(N=32, T=100, vocab=0, D=8, H=64)),
 }
+"""Words of a sentence; characters of a word; char-rnn's defaults, 50 sequences of 50 characters and 128 units; a series
+of a few variables."""
 TINY = Sizes(N=8, T=8, vocab=20, D=16, H=32)
 
 

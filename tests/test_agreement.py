@@ -67,8 +67,6 @@ LARGE_OPTION_CASES = (
     Case("N20 T70 D3 H65, ragged", 20, 70, 3, 65, lengths=tuple(0 if n == 7 else 70 - 3 * n for n in range(20))),
     Case("N1 T530 D3 H33, reverse", 1, 530, 3, 33, reverse=True),
 )
-# kinks are kept off in few steps only
-FEW_STEPS = [name for name in VARIANTS if "clip" not in name and "kinked" not in name]
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ def test_pairs_of_options(variant, case, choices):
 
 
 @pytest.mark.parametrize("case", LARGE_OPTION_CASES, ids=str)
-@pytest.mark.parametrize("variant", FEW_STEPS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_options_beyond_the_tiles(variant, case, choices):
     """The packed kernels on every instruction set, products by BLAS on one."""
     chosen = [(isa, gemm, dtype) for isa, gemm, dtype in choices if gemm == "simd" or isa == choices[0][0]]

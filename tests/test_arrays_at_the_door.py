@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from cases import CELL_NAMES, Case, Problem, as_parts, as_state, assert_agree, make_problem, outputs
+from cases import (
+    CELL_NAMES,
+    VARIANTS,
+    Case,
+    Problem,
+    as_parts,
+    as_state,
+    assert_agree,
+    make_problem,
+    map_noise,
+    outputs,
+)
 
 import fastrnn
 from fastrnn.cells import CELLS
-from fastrnn.ops import rnn_backward, rnn_forward
+from fastrnn.ops import cells_of, rnn_backward, rnn_forward
 
 CASE = Case("small", 3, 4, 5, 7)
 RAGGED = Case("ragged", 3, 4, 5, 7, lengths=(2, 4, 3))
+HOLES = Case("holes", 3, 4, 5, 7, holes=True)
+ALL = (*CELL_NAMES, *VARIANTS)
 
 
 def big_endian(a):
@@ -23,7 +38,7 @@ def transposed(a):
 
 
 def strided(a):
-    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), True if a.dtype == bool else np.nan, a.dtype)
     wide[..., ::2] = a
     return wide[..., ::2]
 
@@ -50,16 +65,23 @@ LAYOUTS = [big_endian, transposed, strided, backwards, unaligned, read_only]
 
 def mapped(problem: Problem, change) -> Problem:
     """The problem with all that users pass to a call in another layout."""
-    return Problem(
-        problem.cell,
-        problem.params,
-        change(problem.x),
-        tuple(map(change, problem.state)),
-        change(problem.dy),
-        tuple(map(change, problem.dstate)),
-        problem.lengths,
-        problem.reverse,
+    return replace(
+        problem,
+        x=change(problem.x),
+        state=tuple(map(change, problem.state)),
+        dy=change(problem.dy),
+        dstate=tuple(map(change, problem.dstate)),
+        mask=None if problem.mask is None else strided(problem.mask),
+        dcells=None if problem.dcells is None else change(problem.dcells),
     )
+
+
+@pytest.mark.parametrize("case", [RAGGED, HOLES], ids=str)
+@pytest.mark.parametrize("layout", [strided, unaligned, read_only])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_layouts_make_no_difference_to_options(backend, variant, layout, case):
+    problem = make_problem(variant, case)
+    assert_agree(outputs(mapped(problem, layout)), outputs(problem), 0.0)
 
 
 @pytest.mark.parametrize("case", [CASE, RAGGED], ids=str)
@@ -74,7 +96,7 @@ def test_layouts_make_no_difference(backend, cell, layout, case, dtype):
 def test_narrower_floats_are_cast_up(backend, cell, dtype):
     problem = make_problem(cell, CASE).cast("float16")
     wide = problem.cast(dtype)
-    narrow = Problem(wide.cell, wide.params, problem.x, problem.state, problem.dy, problem.dstate, None, False)
+    narrow = replace(wide, x=problem.x, state=problem.state, dy=problem.dy, dstate=problem.dstate)
     assert_agree(outputs(narrow), outputs(wide), 0.0)
 
 
@@ -95,14 +117,15 @@ def test_lengths_of_every_integer_type(backend, kind):
 
 
 @pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("case", [CASE, RAGGED], ids=str)
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("case", [CASE, RAGGED, HOLES], ids=str)
+@pytest.mark.parametrize("cell", ALL)
 def test_nothing_of_the_callers_is_written_to(backend, cell, case, time_major):
     problem = make_problem(cell, case)
     if time_major:
-        problem.x.shape, problem.dy.shape = (4, 3, 5), (4, 3, 7)
+        problem = turned(problem)
     passed = [problem.x, problem.dy, *problem.state, *problem.dstate, *problem.params.values()]
-    passed += [] if problem.lengths is None else [problem.lengths]
+    passed += [problem.noise.mask, problem.noise.new_h, problem.noise.new_c]
+    passed = [part for part in [*passed, problem.lengths, problem.mask, problem.dcells] if part is not None]
     copies = [array.copy() for array in passed]
     for _ in range(2):  # writable: an in-place write shows in the copies; read-only: it raises
         y, state, tape = rnn_forward(
@@ -110,29 +133,46 @@ def test_nothing_of_the_callers_is_written_to(backend, cell, case, time_major):
             params=problem.params,
             x=problem.x,
             state=as_state(problem.state),
-            lengths=problem.lengths,
             time_major=time_major,
             keep=True,
+            **problem.options,
         )
         grads = {name: np.zeros_like(value) for name, value in problem.params.items()}
-        dx, dstate = rnn_backward(tape, problem.dy, as_state(problem.dstate), grads=grads)
+        dx, dstate = rnn_backward(tape, problem.dy, as_state(problem.dstate), grads=grads, dcells=problem.dcells)
+        results = [y, dx, *as_parts(state), *as_parts(dstate)] + ([] if problem.dcells is None else [cells_of(tape)])
         for array, copy in zip(passed, copies, strict=True):
             assert np.array_equal(array, copy)
             array.flags.writeable = False
-        for result in (y, dx, *as_parts(state), *as_parts(dstate)):
+        for result in results:
             assert not any(np.may_share_memory(result, array) for array in passed)
 
 
-@pytest.mark.parametrize("case", [CASE, RAGGED], ids=str)
-@pytest.mark.parametrize("cell", CELL_NAMES)
+def turned(problem: Problem) -> Problem:
+    """The problem time-major."""
+
+    def turn(part):
+        return None if part is None else part.swapaxes(0, 1).copy()
+
+    return replace(
+        problem,
+        x=turn(problem.x),
+        dy=turn(problem.dy),
+        mask=turn(problem.mask),
+        dcells=turn(problem.dcells),
+        noise=map_noise(lambda part: turn(part) if part.ndim == 3 else part, problem.noise),
+    )
+
+
+@pytest.mark.parametrize("case", [CASE, RAGGED, HOLES], ids=str)
+@pytest.mark.parametrize("cell", ALL)
 def test_results_are_the_callers(backend, cell, case):
     """Writing into the results of one call changes nothing in a second backward over the same tape."""
     p = make_problem(cell, case)
-    _, state, tape = rnn_forward(p.cell, p.params, p.x, as_state(p.state), p.lengths, keep=True)
+    _, state, tape = rnn_forward(p.cell, p.params, p.x, as_state(p.state), **p.options, keep=True)
     results = []
     for _ in range(2):
         grads = {name: np.zeros_like(value) for name, value in p.params.items()}
-        dx, dstate = rnn_backward(tape, p.dy, as_state(p.dstate), grads=grads)
+        dx, dstate = rnn_backward(tape, p.dy, as_state(p.dstate), grads=grads, dcells=p.dcells)
         results.append([array.copy() for array in (dx, *as_parts(dstate), *grads.values())])
         for array in (dx, *as_parts(dstate), *as_parts(state)):
             array[...] = np.nan
@@ -140,23 +180,23 @@ def test_results_are_the_callers(backend, cell, case):
         assert np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("case", [CASE, RAGGED], ids=str)
+@pytest.mark.parametrize("case", [CASE, RAGGED, HOLES], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", ALL)
 def test_time_major_is_the_transpose(backend, cell, reverse, case):
-    p = make_problem(cell, case)
-
-    def run(time_major):
+    def run(p, time_major):
         def turn(a):
             return a.swapaxes(0, 1) if time_major else a
 
-        options = {"lengths": p.lengths, "reverse": reverse, "time_major": time_major, "keep": True}
-        y, state, tape = rnn_forward(p.cell, p.params, turn(p.x), as_state(p.state), **options)
+        options = {**p.options, "time_major": time_major, "keep": True}
+        y, state, tape = rnn_forward(p.cell, p.params, p.x, as_state(p.state), **options)
         grads = {name: np.zeros_like(value) for name, value in p.params.items()}
-        dx, dstate = rnn_backward(tape, turn(p.dy), as_state(p.dstate), grads=grads)
-        return [turn(y), turn(dx), *as_parts(state), *as_parts(dstate), *grads.values()]
+        dx, dstate = rnn_backward(tape, p.dy, as_state(p.dstate), grads=grads, dcells=p.dcells)
+        cells = [] if p.dcells is None else [turn(cells_of(tape))]
+        return [turn(y), turn(dx), *cells, *as_parts(state), *as_parts(dstate), *grads.values()]
 
-    for a, b in zip(run(False), run(True), strict=True):
+    problem = replace(make_problem(cell, case), reverse=reverse)
+    for a, b in zip(run(problem, False), run(turned(problem), True), strict=True):
         assert np.array_equal(a, b)
 
 
@@ -213,6 +253,8 @@ def test_x_of_wrong_shape_time_major():
         ("lstm", (np.ones((3, 7)), np.ones((3, 8))), ValueError, r"^state\[1\] \(c\) must have shape \(3, 7\)"),
         ("lstm", (np.ones((1, 7)), np.ones((3, 7))), ValueError, r"^state\[0\] \(h\) must have shape \(3, 7\)"),
         ("lstm", (np.ones((3, 7)), None), TypeError, r"^state\[1\] \(c\) must hold floating-point numbers"),
+        ("lstm + projection", (np.ones((3, 7)),) * 2, ValueError, r"^state\[0\] \(h\) must have shape \(3, 4\)"),
+        ("lstm + projection", (np.ones((3, 4)),) * 2, ValueError, r"^state\[1\] \(c\) must have shape \(3, 7\)"),
     ],
 )
 def test_state(cell, state, error, message):

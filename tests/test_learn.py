@@ -245,3 +245,26 @@ def test_the_peer_trains_the_same_model(text):
     # PyTorch has two biases where there is one here, so that they learn a little faster
     assert mine == pytest.approx(their, rel=0.02)
     assert ours.held_out(corpus.held_out) == pytest.approx(theirs.held_out(corpus.held_out), rel=0.02)
+
+
+def test_speed_counts_every_character(monkeypatch):
+    throughput = importlib.import_module("bench.learn.throughput")
+    clock = [0.0]
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: clock[0])
+
+    class Slow:
+        def update(self, x, y, is_first, lr):
+            clock[0] += 0.5
+
+    windows = [(np.zeros((4, T)), np.zeros((4, T)), False) for T in (10, 10, 5)]
+    assert throughput.speed(Slow(), windows, 0.1) == pytest.approx(100 / 1.5)
+
+
+def test_throughput_names_both_libraries(text, capsys):
+    pytest.importorskip("torch")
+    throughput = importlib.import_module("bench.learn.throughput")
+    throughput.main([str(text), "--hidden", "8", "--rounds", "3", "--updates", "2"])
+    printed = capsys.readouterr().out
+    middle, least, most = map(float, re.findall(r"fastrnn over torch: (\S+) \((\S+) to (\S+)\)", printed)[0])
+    assert 0 < least <= middle <= most
+    assert re.findall(r"(\w+): [\d,]+ characters/s", printed) == ["fastrnn", "torch"]

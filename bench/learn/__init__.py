@@ -5,6 +5,7 @@ adding          the adding problem over 100 steps: two numbers among a hundred
 addition        sums of two-digit numbers, read and written character by character
 digits          scikit-learn's 8x8 digits, read row by row
 shakespeare     a character language model within a budget of wall-clock time, beside PyTorch
+throughput      characters a second of that training, beside PyTorch
 sentiment       polarity of sentences from film reviews
 forecasting     sunspots and CO2, one year ahead
 ==============  =============================================================================================

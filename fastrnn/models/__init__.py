@@ -6,7 +6,9 @@ searches over them and puts them into pipelines, but is not needed.
 """
 
 from .estimator import load
+from .forecast import Forecaster
 from .language import LanguageModel
 from .pooled import SequenceClassifier, SequenceRegressor
+from .tagger import SequenceTagger
 
-__all__ = ["LanguageModel", "SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = ["Forecaster", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "load"]

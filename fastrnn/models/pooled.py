@@ -13,7 +13,7 @@ from ..attention import Attention
 from ..callbacks import Callback
 from ..data import Standardizer
 from ..layer import Layer, StatefulLayer
-from ..losses import MeanSquaredError, SoftmaxCrossEntropy
+from ..losses import Accuracy, MeanSquaredError, SoftmaxCrossEntropy
 from . import network
 from .estimator import decoded, encoded
 from .inputs import as_data
@@ -179,7 +179,17 @@ class SequenceClassifier(PooledEstimator):
         classes, numbers = classes_of(labels)
         loss = SoftmaxCrossEntropy(class_weights(self.class_weight, classes, numbers))
         held_out = held_out_rows(N, self.validation_fraction, rng, numbers)
-        found = self._train(X, numbers, len(classes), loss, held_out, rng, per_step=False, callbacks=tuple(callbacks))
+        found = self._train(
+            X,
+            numbers,
+            len(classes),
+            loss,
+            held_out,
+            rng,
+            per_step=False,
+            metrics={"accuracy": Accuracy()},
+            callbacks=tuple(callbacks),
+        )
         self._finish(X, *found)
         self.classes_ = classes
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,7 @@ class SequenceEstimator(Estimator):
         rng: np.random.Generator,
         *,
         per_step: bool,
+        metrics: Mapping[str, Any] | None = None,
         callbacks: tuple[Callback, ...],
     ) -> tuple[inputs.Encoder, Sequential, History]:
         """Encoder, network and history; ``held_out`` are the rows of X that validate."""
@@ -138,6 +139,7 @@ class SequenceEstimator(Estimator):
             epochs=self.epochs,
             clip_norm=self.clip_norm,
             callbacks=(*stopping, *callbacks),
+            metrics=metrics if len(held_out) else None,
             progress=self.progress,
             seed=rng,
         )

@@ -296,10 +296,9 @@ class TestLoad:
         choice = onnx.helper.make_node("If", ["which"], ["y"], then_branch=branches[0], else_branch=branches[1])
         model = _graph([choice], _arrays())
         model.graph.input.append(make("which", onnx.TensorProto.BOOL, ()))
-        branches[1].node[0].name = "other scan"
-        model.graph.node[0].attribute[1].g.node[0].name = "other scan"
         found = load(model)
-        assert [layer.reverse for layer in found.values()] in ([False, True], [True, False])
+        assert found.keys() == {"scan", "scan#2"}
+        assert {layer.reverse for layer in found.values()} == {False, True}
 
     def test_time_major_input(self):
         squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["y"])
@@ -308,6 +307,37 @@ class TestLoad:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         assert isinstance(found, Sequential)
         assert scaled_error(found(x, time_major=True)[0], session.run(["y"], {"x": x})[0]) <= TOLERANCE
+
+    @pytest.mark.parametrize(
+        ("opset", "axis", "is_chain"), [(11, None, False), (11, 2, True), (13, None, True), (13, 1, False)]
+    )
+    def test_softmax_of_every_opset(self, opset, axis, is_chain):
+        """Without an axis it was over all axes but the first until opset 13."""
+        attributes = {} if axis is None else {"axis": axis}
+        squeeze = onnx.helper.make_node("Squeeze", ["a"], ["b"], axes=[1])
+        if opset == 13:
+            squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["b"])
+        nodes = [_gru(y="a"), squeeze, onnx.helper.make_node("Softmax", ["b"], ["y"], **attributes)]
+        model = _graph(nodes, _arrays() | ({"axes": np.array([1])} if opset == 13 else {}))
+        model.opset_import[0].version = opset
+        found = load(model)
+        assert isinstance(found, Sequential) == is_chain
+        if is_chain:
+            x = np.random.default_rng(1).normal(size=(T, N, D)).astype("f4")
+            session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            assert scaled_error(found(x, time_major=True)[0], session.run(["y"], {"x": x})[0]) <= TOLERANCE
+
+    def test_integers_of_another_size(self):
+        arrays = _arrays() | {"table": np.random.default_rng(2).normal(size=(9, D)).astype("f4")}
+        cast = onnx.helper.make_node("Cast", ["ids"], ["wide"], to=onnx.TensorProto.INT64)
+        gather = onnx.helper.make_node("Gather", ["table", "wide"], ["x"])
+        squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["y"])
+        model = _graph([cast, gather, _gru(y="a"), squeeze], arrays | {"axes": np.array([1])}, ())
+        model.graph.input.append(onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT32, (T, N)))
+        ids = np.random.default_rng(3).integers(0, 9, (T, N)).astype(np.int32)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        y, _ = load(model)(ids, time_major=True)
+        assert scaled_error(y, session.run(["y"], {"ids": ids})[0]) <= TOLERANCE
 
     def test_a_model_in_memory_and_in_a_file_are_the_same(self, tmp_path):
         model = _graph([_gru()], _arrays())

@@ -435,6 +435,36 @@ def test_a_trace_holds_pytorchs_operators(kind):
     assert_same([theirs(x)[0]], [traced(x)[0]])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_compiled_is_pytorchs(kind):
+    theirs, ours = pair(kind, 3, 4)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="compiled"):
+        y = torch.compile(ours, backend="eager")(x)[0]
+    assert_same([theirs(x)[0]], [y])
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpoints(kind, reentrant):
+    gradients = []
+    for module in pair(kind, 3, 4):
+        x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3).requires_grad_()
+        y = torch.utils.checkpoint.checkpoint(lambda x, module=module: module(x)[0], x, use_reentrant=reentrant)
+        y.square().sum().backward()
+        gradients.append([x.grad, *(parameter.grad for parameter in module.parameters())])
+    assert_same(*gradients)
+
+
+def test_parametrized_weights(kind):
+    gradients = []
+    for module in pair(kind, 3, 4):
+        nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+        x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3)
+        y = module(x)[0]
+        gradients.append([y, *torch.autograd.grad(y.sum(), list(module.parameters()))])
+    assert_same(*gradients)
+
+
 def test_transforms_are_pytorchs(kind):
     theirs, ours = pair(kind, 3, 4)
     x = torch.randn(5, 2, 3, dtype=torch.float64)

@@ -172,6 +172,17 @@ def test_whole_models(dtype, backend):
     assert np.array_equal(again(x.numpy())[0], layer(x.numpy())[0])
 
 
+def test_activations_of_their_own(dtype):
+    parts = [nn.Sigmoid(), nn.Softsign(), nn.LeakyReLU(0.3), nn.ELU(0.7), nn.ReLU(), nn.Tanh()]
+    module = Stack(nn.GRU(3, 4, batch_first=True, dtype=dtype), nn.Dropout(0.1), *parts).eval()
+    x = torch.randn(5, 7, 3, dtype=dtype)
+    layer = from_module(module)
+    assert near(layer(x.numpy())[0], module(x))
+    back = to_module(layer).eval()
+    assert [repr(part) for part in back[2:]] == [repr(part) for part in parts]
+    assert near(layer(x.numpy())[0], back(x))
+
+
 def test_drop_ins_are_modules_too():
     module = interop.LSTM(3, 4, batch_first=True)
     x = torch.randn(5, 7, 3)
@@ -200,7 +211,7 @@ BAD_MODULES = {
     "subclass": (Odd(3, 4), TypeError, r"module must be .*, got .*\.Odd"),
     "inner": (nn.Sequential(nn.Linear(3, 4), nn.GELU()), TypeError, r"module\[1\] must be one of .*GELU"),
     "nested": (nn.Sequential(nn.Sequential(nn.GELU())), TypeError, r"module\[0\]\[0\] must be one of .*GELU"),
-    "activation": (nn.Sequential(nn.Tanh()), ValueError, r"module\[0\] must follow a Linear"),
+    "activation": (nn.Sequential(nn.Tanh()), ValueError, r"module\[0\] must follow a module"),
     "empty": (nn.Sequential(), ValueError, "module must hold at least one"),
     "max_norm": (nn.Embedding(3, 4, max_norm=1.0), ValueError, r"module\.max_norm must be None, got 1\.0"),
     "norm axes": (nn.LayerNorm((3, 4)), ValueError, r"module\.normalized_shape must be of one axis, got \(3, 4\)"),
@@ -230,6 +241,8 @@ BAD_LAYERS = {
     ),
     "merge": (lambda: fastrnn.Bidirectional(fastrnn.GRU(3, 4), "sum"), ValueError, "merge must be 'concat'.*got 'sum'"),
     "shared": (lambda: fastrnn.Dropout(0.2, shared_time=True), ValueError, "shared_time must be False"),
+    "softmax": (lambda: fastrnn.Activation(3, "softmax"), ValueError, "activation must be one of tanh, .*'softmax'"),
+    "affine": (lambda: fastrnn.Activation(3, "affine"), ValueError, "activation must be one of tanh, .*got 'affine'"),
     "class": (lambda: fastrnn.BatchNorm(3), TypeError, r"layer must have an equal in PyTorch, got BatchNorm\(3"),
 }
 

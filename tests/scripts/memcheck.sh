@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# valgrind's memcheck over the compiled kernels: every cell, forward and backward, both dtypes, packed products and BLAS,
-# odd sizes. Fails on an error in a stack that passes through the kernels; what Python or BLAS do alone does not count.
+# valgrind's memcheck over the compiled kernels: every cell with every option, forward and backward, both dtypes, packed
+# products and BLAS, odd sizes. Fails on an error in a stack that passes through the kernels; what Python or BLAS do
+# alone does not count.
 #
 #   tests/scripts/memcheck.sh [PYTHON]
 #

@@ -15,15 +15,18 @@ import numpy as np
 import fastrnn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cases import CELL_NAMES, Case, make_problem, outputs
+from cases import CELL_NAMES, PAIRS, VARIANTS, Case, Problem, as_state, make_problem, outputs
 
 from fastrnn import GRU, LSTM, Dense, Sequential, Session, SimpleRNN
 from fastrnn.losses import SoftmaxCrossEntropy
+from fastrnn.ops import rnn_backward, rnn_forward
 from fastrnn.optim import SGD, Adam, AdamW, RMSprop
 from fastrnn.training import train_step
 
 UNITS, ROWS = (1, 7, 17, 33), (1, 3, 7)
 T, D = 3, 5
+IN_PARTS = ("lstm + zoneout", "gru + layer_norm", "gru_before + recurrent_dropout")
+STREAMED = ({}, {"layer_norm": True, "zoneout": 0.1}, {"clip": 1.0, "activation": "elu", "trainable_state": True})
 
 
 def cases() -> list[Case]:
@@ -31,6 +34,35 @@ def cases() -> list[Case]:
     full = [Case(f"N{N} H{H}", N, T, D, H, reverse=H == 7) for N, H in itertools.product(ROWS, UNITS)]
     ragged = [Case(f"ragged H{H}", 7, T, D, H, lengths=(3, 1, 0, 2, 3, 3, 1)) for H in UNITS]
     return [*full, *ragged, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
+
+
+def option_cases() -> list[Case]:
+    """A few for every option: one row and several, whole vectors and parts of them, full, ragged and with holes."""
+    return [
+        Case("N1 H17", 1, T, D, 17),
+        Case("N3 H33", 3, T, D, 33, reverse=True),
+        Case("ragged H7", 7, T, D, 7, lengths=(3, 1, 0, 2, 3, 3, 1)),
+        Case("holes H1", 4, T, D, 1, holes=True),
+        Case("no steps", 3, 0, D, 7),
+    ]
+
+
+def scan(name: str, case: Case, dtype: str) -> None:
+    """One scan, forward and backward."""
+    found = outputs(make_problem(name, case).cast(dtype))
+    assert all(np.isfinite(array).all() for array in found.values()), (dtype, name, case)
+
+
+def scan_in_parts(problem: Problem) -> None:
+    """The same with checkpoints."""
+    p = problem
+    options = {"keep": True, "checkpoint": 1}
+    y, _, tape = rnn_forward(p.cell, p.params, p.x, as_state(p.state), **p.options, **options)
+    grads = {name: np.zeros_like(value) for name, value in p.params.items()}
+    dx, _ = rnn_backward(tape, p.dy, as_state(p.dstate), grads=grads)
+    assert len(tape.checkpoints) > 1
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
 
 
 def train(dtype: str, H: int) -> None:
@@ -48,8 +80,9 @@ def train(dtype: str, H: int) -> None:
 def stream(dtype: str, N: int, H: int) -> None:
     """Sessions of every layer, some steps long."""
     x = np.random.default_rng(0).normal(size=(N, T, D)).astype(dtype)
-    layers = [SimpleRNN(D, H, dtype=dtype), LSTM(D, H, dtype=dtype), GRU(D, H, dtype=dtype)]
-    for layer in [*layers, GRU(D, H, reset_after=False, dtype=dtype)]:
+    layers = [kind(D, H, dtype=dtype, **options) for kind in (SimpleRNN, LSTM, GRU) for options in STREAMED]
+    peeping = [LSTM(D, H, peephole=kind, coupled=True, dtype=dtype) for kind in ("diagonal", "full")]
+    for layer in [*layers, *peeping, GRU(D, H, reset_after=False, dtype=dtype)]:
         session = Session(layer, N)
         for t in range(T):
             assert np.isfinite(session.step(x[:, t])).all()
@@ -61,14 +94,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     arguments = parser.parse_args()
     fastrnn.set_backend("cython")
-    count = 0
+    count = len(PAIRS)
+    for name in PAIRS:
+        scan(name, Case("pair", 3, T, D, 9, lengths=(3, 0, 2)), "float32")
     for threads, gemm, dtype in itertools.product(arguments.threads, ("simd", "blas"), ("float32", "float64")):
         fastrnn.set_num_threads(threads)
         fastrnn.set_gemm(gemm)
-        for cell, case in itertools.product(CELL_NAMES, cases()):
-            found = outputs(make_problem(cell, case).cast(dtype))
-            assert all(np.isfinite(array).all() for array in found.values()), (gemm, dtype, cell, case)
-            count += 1
+        scans = [*itertools.product(CELL_NAMES, cases()), *itertools.product(VARIANTS, option_cases())]
+        for name, case in scans:
+            scan(name, case, dtype)
+        for name in IN_PARTS:
+            scan_in_parts(make_problem(name, Case("parts", 700, 2, 1, 33)).cast(dtype))
+        count += len(scans) + len(IN_PARTS)
         for H in UNITS:
             train(dtype, H)
         for N, H in itertools.product(ROWS, UNITS):

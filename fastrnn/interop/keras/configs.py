@@ -83,6 +83,8 @@ def _reset_after(kind: str, config: Config) -> bool | None:
 def _scan(name: str, kind: str, config: Config, weights: Sequence[Array], source: Source) -> Layer:
     if config.get("zero_output_for_mask"):
         raise ValueError(f"{name}: zero_output_for_mask must be False outside of a Bidirectional, got True")
+    if config.get("time_major"):
+        raise ValueError(f"{name}: time_major must be False, got True")
     _check_units(name, config, weights)
     options = _scan_options(name, kind, config, source)
     return from_weights(weights, kind, reset_after=_reset_after(kind, config), **options)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import init
 from ..._arrays import as_choice, as_shape
 from ...bidirectional import Bidirectional
 from ...layer import Array, Layer
@@ -198,6 +199,13 @@ def from_weights(
     """
     arrays = as_weights(weights)
     as_choice("kind", kind, (*KINDS, None))
+    with init.skipped():  # every weight comes from the arrays
+        return _made(arrays, kind, merge, reset_after, options)
+
+
+def _made(
+    arrays: list[Array], kind: str | None, merge: str | None, reset_after: bool | None, options: dict[str, Any]
+) -> Layer:
     if kind == "Dense":
         return _dense(arrays, options)
     if kind == "Embedding":

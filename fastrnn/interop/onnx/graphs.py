@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import init
 from ...bidirectional import Bidirectional
 from ...elementwise import Activation
 from ...layer import Array, Layer
@@ -27,6 +28,7 @@ from .layouts import GATES
 from .nodes import INPUTS, Attributes, attributes_of, layer_of, onnx_module
 
 _DEPTH_LIMIT = 32
+_INTEGERS = (6, 7)  # what TensorProto calls INT32 and INT64
 
 
 class _NotAChainError(Exception):
@@ -50,7 +52,8 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
         ``time_major=True``.
     dict
         Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
-        `Bidirectional` where it has both directions. Nodes within If, Loop and Scan are among them.
+        `Bidirectional` where it has both directions. Nodes within If, Loop and Scan are among them; a name that comes
+        again, as in two branches, gets "#2", "#3", ... behind it.
 
     Raises
     ------
@@ -63,12 +66,15 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
         onnx is not installed.
     """
     proto = _checked(model)
-    graph = _Graph(proto.graph)
+    graph = _Graph(proto.graph, opset=_opset(proto))
     try:
         return _Chain(graph).stack()
     except _NotAChainError as error:
         reason = str(error)
-    found = {name: layer_of(attributes, weights) for name, attributes, weights in graph.scans()}
+    found: dict[str, RecurrentLayer | Bidirectional] = {}
+    for name, attributes, weights in graph.scans():
+        again = sum(known == name or known.startswith(f"{name}#") for known in found)
+        found[f"{name}#{again + 1}" if again else name] = layer_of(attributes, weights)
     if not found:
         raise ValueError(f"model must hold an RNN, LSTM or GRU node, and holds none; it is no chain either: {reason}")
     return found
@@ -94,6 +100,11 @@ def _checked(model: Any) -> Any:
     return model
 
 
+def _opset(model: Any) -> int:
+    """The version of ONNX's own operators that a model was written for."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+
+
 @contextmanager
 def _with_shapes(graph: Any) -> Iterator[None]:
     """Give inputs and outputs without a shape an empty one for a while: the checker wants one, programs do not."""
@@ -115,8 +126,9 @@ def _with_shapes(graph: Any) -> Iterator[None]:
 class _Graph:
     """A graph with its constants and the nodes that make its values; a subgraph sees those of its outer graph."""
 
-    def __init__(self, graph: Any, outer: _Graph | None = None):
+    def __init__(self, graph: Any, outer: _Graph | None = None, opset: int = 1):
         self.graph, self.outer, self.helper = graph, outer, onnx_module().helper
+        self.opset: int = opset if outer is None else outer.opset
         self.depth: int = 0 if outer is None else outer.depth + 1
         if self.depth > _DEPTH_LIMIT:
             raise ValueError(f"model must not nest more than {_DEPTH_LIMIT} graphs")
@@ -241,7 +253,7 @@ class _Chain:
         self.axes: tuple[str, ...] = ()
         self.first_axes: tuple[str, ...] = ()
         self.names: dict[str, str] = {}  # what the first recurrent node has shown the axes of the input to be
-        self.pending: tuple[Attributes, dict[str, Array], bool] | None = None  # of both directions, not yet merged
+        self.pending: tuple[Bidirectional, bool] | None = None  # not yet merged, and whether only its end is taken
         self.has_scan = False
 
     def stack(self) -> Sequential:
@@ -258,7 +270,8 @@ class _Chain:
         wanted = (("N", "D"), (*self._bound(self.first_axes)[:2], "D"))
         if self.axes not in wanted:
             raise _NotAChainError(f"its output has the axes {' '.join(self.axes)}")
-        return Sequential([part.layer() if isinstance(part, _PendingDense) else part for part in self.parts])
+        with init.skipped():  # every weight comes from the graph
+            return Sequential([part.layer() if isinstance(part, _PendingDense) else part for part in self.parts])
 
     def _followed(self, name: str) -> tuple[list[tuple[Any, int]], Any]:
         """The nodes from the graph's input to this value, and the input."""
@@ -284,7 +297,7 @@ class _Chain:
     def _begin(self, value: Any) -> None:
         tensor = value.type.tensor_type
         rank = len(tensor.shape.dim) if tensor.HasField("shape") else 0
-        is_integer = tensor.elem_type in (6, 7)  # int32, int64
+        is_integer = tensor.elem_type in _INTEGERS
         if rank != (2 if is_integer else 3):
             raise _NotAChainError(f"its input {value.name!r} has {rank} axes")
         self.axes = self.first_axes = ("0", "1") if is_integer else ("0", "1", "D")
@@ -293,6 +306,7 @@ class _Chain:
         reads: dict[str, Callable[[Any, int], None]] = {
             "Identity": lambda node, k: None,
             "Dropout": lambda node, k: None,  # does nothing in inference
+            "Cast": self._cast,
             "Transpose": self._transpose,
             "Squeeze": self._squeeze,
             "Reshape": self._reshape,
@@ -316,6 +330,10 @@ class _Chain:
 
     def _bound(self, axes: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self.names.get(axis, axis) for axis in axes)
+
+    def _cast(self, node: Any, k: int) -> None:
+        if self.parts or self.first_axes[-1] == "D" or self.graph.attribute(node, "to") not in _INTEGERS:
+            raise _NotAChainError(f"Cast {name_of(node)!r} does more than turn integers into integers")
 
     def _transpose(self, node: Any, k: int) -> None:
         order = self.graph.attribute(node, "perm") or list(range(len(self.axes)))[::-1]
@@ -343,8 +361,7 @@ class _Chain:
         shape = self.graph.constant(node.input[1])
         if shape is None or self.axes[-2:] != ("K", "D") or len(shape) != len(self.axes) - 1 or self.pending is None:
             raise _NotAChainError(f"Reshape {name_of(node)!r} does not put two directions side by side")
-        H = self.pending[1]["R"].shape[2]
-        if shape[-1] not in (-1, 2 * H) or any(size not in (0, -1) for size in shape[:-1]):
+        if shape[-1] not in (-1, self.pending[0].output_size) or any(size not in (0, -1) for size in shape[:-1]):
             raise _NotAChainError(f"Reshape {name_of(node)!r} makes {shape.tolist()}")
         self.axes = (*self.axes[:-2], "D")
         self._merged("concat")
@@ -370,10 +387,10 @@ class _Chain:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
         self._check_inputs(node)
         self.has_scan = True
-        if len(attributes.reverse) == 2:
-            self.pending = attributes, weights, k == 1
+        layer = layer_of(attributes, weights)
+        if isinstance(layer, Bidirectional):
+            self.pending = layer, k == 1
         else:
-            layer = layer_of(attributes, weights)
             self.parts.append(layer)
             if k == 1:
                 size = layer.output_size
@@ -394,10 +411,7 @@ class _Chain:
 
     def _merged(self, merge: str) -> None:
         assert self.pending is not None
-        attributes, weights, is_last = self.pending
-        self.pending = None
-        both = layer_of(attributes, weights)
-        assert isinstance(both, Bidirectional)
+        (both, is_last), self.pending = self.pending, None
         if is_last and merge != "concat":
             raise _NotAChainError(f"final states merged by {merge}")
         layer = both if merge == "concat" else _with_merge(both, merge)
@@ -409,7 +423,8 @@ class _Chain:
         table = self.graph.constant(node.input[0])
         if table is None or table.ndim != 2 or self.graph.attribute(node, "axis", 0) or self.parts:
             raise _NotAChainError(f"Gather {name_of(node)!r} is no embedding")
-        layer = Embedding(*table.shape, dtype=_dtype(table))
+        with init.skipped():
+            layer = Embedding(*table.shape, dtype=_dtype(table))
         layer.params["W"] = table
         self.parts.append(layer)
         self.axes = (*self.axes, "D")
@@ -452,7 +467,9 @@ class _Chain:
         if last is None:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} comes first")
         if node.op_type == "Softmax":
-            if self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
+            # before opset 13 all axes from this one on were one; only of the last that is the same
+            axis = self.graph.attribute(node, "axis", -1 if self.graph.opset >= 13 else 1)
+            if axis not in (-1, len(self.axes) - 1):
                 raise _NotAChainError(f"Softmax {name_of(node)!r} is not over the features")
             option: Any = "softmax"
         else:
@@ -482,7 +499,8 @@ def _with_merge(both: Bidirectional, merge: str) -> Bidirectional:
     """The same pair of layers under another merge."""
     layers = []
     for layer in both.layers:
-        twin = type(layer)(**layer._config())
+        with init.skipped():
+            twin = type(layer)(**layer._config())
         twin.params.update(layer.params)
         layers.append(twin)
     return Bidirectional(tuple(layers), merge=merge)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import init
 from ..._arrays import as_shape
 from ...bidirectional import Bidirectional
 from ...layer import Array
@@ -161,7 +162,8 @@ _CLASSES: dict[str, Any] = {"RNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 def _make(operator: str, params: Mapping[str, Array], options: dict[str, Any]) -> RecurrentLayer:
     if "p" in params:
         options["peephole"] = "diagonal"
-    layer = _CLASSES[operator](params["W"].shape[0], params["U"].shape[0], **options)
+    with init.skipped():  # every weight comes from the params
+        layer = _CLASSES[operator](params["W"].shape[0], params["U"].shape[0], **options)
     layer.params.update(params)
     return layer
 

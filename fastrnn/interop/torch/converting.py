@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...activations import as_function
 from ...bidirectional import Bidirectional
 from ...dropout import Dropout
+from ...elementwise import Activation
 from ...layer import Layer
 from ...layers import Dense, Embedding
 from ...norms import LayerNorm
@@ -19,8 +21,22 @@ from . import dropin
 from .state_dict import load_state_dict
 from .weights import weights_of
 
-_ACTIVATIONS: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
-_MODULES = {name: module for module, name in _ACTIVATIONS.items()}
+_DENSE: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
+"""What becomes a part of the Linear before it."""
+_FUNCTIONS: dict[type, Callable[[Any], Any]] = {
+    nn.Tanh: lambda module: "tanh",
+    nn.ReLU: lambda module: "relu",
+    nn.Sigmoid: lambda module: "sigmoid",
+    nn.Softsign: lambda module: "softsign",
+    nn.LeakyReLU: lambda module: ("leaky_relu", module.negative_slope),
+    nn.ELU: lambda module: ("elu", module.alpha),
+}
+_MODULES: dict[str, Callable[..., nn.Module]] = {
+    **{name: kind for kind, name in _DENSE.items()},
+    "softsign": nn.Softsign,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
 
 
 class Stack(nn.Sequential):
@@ -50,8 +66,8 @@ def from_module(module: nn.Module) -> Layer:
     Parameters
     ----------
     module : torch.nn.RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, or torch.nn.Sequential
-        A Sequential may hold these, Embedding, Linear, Tanh, ReLU and Sigmoid behind a Linear, Dropout, LayerNorm over
-        one axis, and Sequentials. What a recurrent module gives to the next one is its y.
+        A Sequential may hold these, Embedding, Linear, Tanh, ReLU, Sigmoid, Softsign, LeakyReLU, ELU, Dropout,
+        LayerNorm over one axis, and Sequentials. What a recurrent module gives to the next one is its y.
 
     Returns
     -------
@@ -83,9 +99,9 @@ def _layer(name: str, module: nn.Module) -> Layer:
     kind: Any = type(module)
     if kind in _READERS:
         return _READERS[kind](name, module)
-    if kind in _ACTIVATIONS:
-        raise ValueError(f"{name} must follow a Linear, whose activation it becomes, got {module}")
-    known = ", ".join(sorted({reader.__name__ for reader in (*_READERS, *_ACTIVATIONS)}))
+    if kind in _FUNCTIONS:
+        raise ValueError(f"{name} must follow a module of a Sequential that tells its features, got {module}")
+    known = ", ".join(sorted({reader.__name__ for reader in (*_READERS, *_FUNCTIONS)}))
     raise TypeError(f"{name} must be one of {known}, got {kind.__module__}.{kind.__qualname__}")
 
 
@@ -100,9 +116,12 @@ def _from_recurrent(name: str, module: Any) -> Layer:
 def _from_sequential(name: str, module: Any) -> Layer:
     layers: list[Any] = []
     for k, part in enumerate(module):
-        activation = _ACTIVATIONS.get(type(part))
-        if activation and k and isinstance(module[k - 1], nn.Linear):
-            layers[-1] = _from_linear(f"{name}[{k - 1}]", module[k - 1], activation)
+        kind: Any = type(part)
+        before = next((layer for layer in reversed(layers) if layer.output_size), None)
+        if kind in _DENSE and k and isinstance(module[k - 1], nn.Linear):
+            layers[-1] = _from_linear(f"{name}[{k - 1}]", module[k - 1], _DENSE[kind])
+        elif kind in _FUNCTIONS and before is not None:
+            layers.append(Activation(before.output_size, _FUNCTIONS[kind](part), dtype=before.dtype))
         else:
             layers.append(_layer(f"{name}[{k}]", part))
     if not layers:
@@ -174,13 +193,13 @@ def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
 
     Parameters
     ----------
-    layer : SimpleRNN, LSTM, GRU, Bidirectional, Dense, Embedding, Dropout, LayerNorm, or a Sequential of them
+    layer : SimpleRNN, LSTM, GRU, Bidirectional, Dense, Activation, Embedding, Dropout, LayerNorm; a Sequential of them
     batch_first : bool
         Of the recurrent modules. Layers take (N, T, D), which is ``batch_first=True``.
 
     Returns
     -------
-    torch.nn.RNN, LSTM, GRU, Linear, Embedding, Dropout, LayerNorm or `Stack`
+    torch.nn.RNN, LSTM, GRU, Linear, Embedding, Dropout, LayerNorm, an activation, or a `Stack`
         Recurrent layers that are alike become one module with ``num_layers``; a Dense with an activation is a Stack of
         two modules.
 
@@ -325,6 +344,13 @@ def _to_layer_norm(layer: LayerNorm) -> nn.Module:
     return _filled(norm, {"weight": layer.params["gain"], "bias": layer.params["b"]})
 
 
+def _to_activation(layer: Activation) -> nn.Module:
+    function = None if layer.activation == "softmax" else as_function("activation", layer.activation)
+    if function is None or function.name not in _MODULES:
+        raise ValueError(f"activation must be one of {', '.join(_MODULES)} for PyTorch, got {layer.activation!r}")
+    return _MODULES[function.name](*function.numbers)
+
+
 def _to_dropout(layer: Dropout) -> nn.Module:
     if layer.shared_time:
         raise ValueError("shared_time must be False for PyTorch, got True")
@@ -333,6 +359,7 @@ def _to_dropout(layer: Dropout) -> nn.Module:
 
 _WRITERS: dict[type, Callable[[Any], nn.Module]] = {
     Dense: _to_linear,
+    Activation: _to_activation,
     Embedding: _to_embedding,
     LayerNorm: _to_layer_norm,
     Dropout: _to_dropout,

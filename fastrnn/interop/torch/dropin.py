@@ -162,7 +162,8 @@ class _DropIn(nn.RNNBase):
         weights = self._flat_weights
         directions, per_layer = self._directions, len(weights) // self.num_layers
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights))
-        plan = Plan(_cell(self), per_layer // directions, directions, keep)
+        names = tuple(name.removesuffix("_l0") for name in self._all_weights[0])
+        plan = Plan(_cell(self), names, directions, keep)
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ... import backend, ops
 from ...cells import Cell
+from .weights import params_of
 
 Array = np.ndarray
 
@@ -23,9 +24,9 @@ class Plan:
     Attributes
     ----------
     cell : Cell
-    tensors : int
-        Weights and biases per direction, in PyTorch's order: w_ih (G*H, D), w_hh (G*H, P); with biases b_ih and b_hh
-        (G*H,); with a projection w_hr (P, H). P is H without one.
+    names : tuple of str
+        Of the tensors of a direction, in PyTorch's order and as `fastrnn.interop.torch.weights` describes them, without
+        their place.
     directions : int
         1, or 2 with the reverse direction second.
     keep : bool
@@ -33,17 +34,9 @@ class Plan:
     """
 
     cell: Cell
-    tensors: int
+    names: tuple[str, ...]
     directions: int
     keep: bool
-
-    @property
-    def biases(self) -> bool:
-        return self.tensors > 3
-
-    @property
-    def projection(self) -> bool:
-        return self.tensors % 2 == 1
 
     @property
     def inner_bias(self) -> bool:
@@ -58,26 +51,13 @@ def as_array(tensor: Tensor) -> Array:
 
 def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
     """One direction's weights as the kernels take them: transposed, and with one bias."""
-    w_ih, w_hh, *rest = weights
-    W = _transposed(w_ih)
-    params = {"W": W, "U": _transposed(w_hh)}
-    if plan.biases:
-        b_ih, b_hh = (as_array(bias) for bias in rest[:2])
-    else:
-        b_ih = b_hh = np.zeros(W.shape[1], W.dtype)
-    params["b"] = b_ih + b_hh
-    if plan.inner_bias:
-        H = len(b_ih) // len(plan.cell.gates)
-        params["b"][-H:] = b_ih[-H:]
-        params["b_rec"] = np.array(b_hh[-H:])
-    if plan.projection:
-        params["W_proj"] = _transposed(rest[-1])
-    return params
+    own = dict(zip(plan.names, map(as_array, weights), strict=True))
+    return {name: _contiguous(array) for name, array in params_of(own, plan.inner_bias).items()}
 
 
-def _transposed(weight: Tensor) -> Array:
+def _contiguous(array: Array) -> Array:
     # PyTorch transposes by blocks, several times as fast as NumPy
-    return as_array(weight.detach().t().contiguous())
+    return torch.from_numpy(array).contiguous().numpy()
 
 
 def _zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
@@ -91,19 +71,16 @@ def _zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
     return grads
 
 
-def _gradients(plan: Plan, grads: dict[str, Array]) -> list[Tensor]:
+def _gradients(plan: Plan, grads: Mapping[str, Array]) -> list[Tensor]:
     """Gradients in PyTorch's order and layout from those of the kernels."""
-    found = [torch.from_numpy(grads["W"]).t(), torch.from_numpy(grads["U"]).t()]
-    if plan.biases:
-        b = torch.from_numpy(grads["b"])
-        if plan.inner_bias:
-            b_rec = torch.from_numpy(grads["b_rec"])
-            found += [b, torch.cat((b[: -len(b_rec)], b_rec))]
-        else:
-            found += [b, b]
-    if plan.projection:
-        found.append(torch.from_numpy(grads["W_proj"]).t())
-    return found
+    of = {name: torch.from_numpy(array) for name, array in grads.items()}
+    b_hh = of["b"]
+    if plan.inner_bias:
+        b_hh = torch.cat((b_hh[: -len(of["b_rec"])], of["b_rec"]))
+    found = {"weight_ih": of["W"].t(), "weight_hh": of["U"].t(), "bias_ih": of["b"], "bias_hh": b_hh}
+    if "W_proj" in of:
+        found["weight_hr"] = of["W_proj"].t()
+    return [found[name] for name in plan.names]
 
 
 @dataclass(frozen=True)
@@ -146,8 +123,8 @@ class Scan(torch.autograd.Function):
     """(x, initial states, weights) -> (y, final states), on fastrnn's kernels.
 
     Of a full batch x is (T, N, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step has, it is
-    (R, D). The states are (directions, N, H), the rows of a packed batch
-    in packed order; y has the directions side by side.
+    (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order; y has the
+    directions side by side.
     """
 
     @staticmethod
@@ -238,7 +215,8 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
     initial, weights = rest[:n_states], rest[n_states:]
     outputs, finals, tapes = [], [], []
     for direction in range(plan.directions):
-        params = _params(plan, weights[direction * plan.tensors : (direction + 1) * plan.tensors])
+        first = direction * len(plan.names)
+        params = _params(plan, weights[first : first + len(plan.names)])
         states = [as_array(part)[direction] for part in initial]
         y, final, tape = ops.rnn_forward(
             plan.cell,

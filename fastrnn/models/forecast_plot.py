@@ -1,0 +1,37 @@
+"""The picture of a forecast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def draw(past: Array, quantiles: Array, levels: tuple[float, ...], names: tuple[str, ...], row: int, path: Any) -> Any:
+    """A matplotlib figure with one panel per column: past (T, K), then quantiles (steps, K, Q) from ``row`` on."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plot needs matplotlib: pip install matplotlib") from error
+    K, median = len(names), levels.index(0.5)
+    figure = Figure(figsize=(8, 1 + 2.5 * K), layout="constrained")
+    before, ahead = np.arange(row - len(past), row), np.arange(row, row + len(quantiles))
+    for k, axes in enumerate(figure.subplots(K, 1, sharex=True, squeeze=False)[:, 0]):
+        axes.plot(before, past[:, k], color="C0", label="series")
+        # the line begins at the last known value, so that there is no gap
+        line = np.concatenate([past[-1:, k], quantiles[:, k, median]])
+        axes.plot(np.concatenate([before[-1:], ahead]), line, color="C1", label="median")
+        if len(levels) > 1:
+            label = f"{levels[-1] - levels[0]:.0%} interval"
+            axes.fill_between(
+                ahead, quantiles[:, k, 0], quantiles[:, k, -1], color="C1", alpha=0.25, linewidth=0, label=label
+            )
+        axes.set_title(names[k] if K > 1 or not names[k].isdecimal() else "forecast")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="upper left")
+    axes.set_xlabel("step")
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure

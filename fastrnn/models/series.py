@@ -1,0 +1,140 @@
+"""Time series as arrays: tables with named columns, gaps, seasons, and examples of a past and what followed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+HARMONICS = 3  # of a season
+
+
+class Table(NamedTuple):
+    """A series with a row per step.
+
+    Attributes
+    ----------
+    values : array (T, K) float64
+    names : tuple of str
+        Of the columns.
+    is_column : bool
+        It came as (T,).
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    is_column: bool
+
+
+def as_table(name: str, series: Any, missing: str) -> Table:
+    """``series``, (T,) or (T, K), as a table without gaps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another shape, no numbers; NaN or infinity, with its column and row, unless they are to be interpolated.
+    """
+    columns = getattr(series, "columns", None)
+    array = np.asarray(series)
+    if array.dtype.kind not in "biufO":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    try:
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold numbers: {error}") from error
+    if array.ndim not in (1, 2) or (array.ndim == 2 and not array.shape[1]):
+        raise ValueError(f"{name} must have shape (T,) or (T, K), got {array.shape}")
+    table = array[:, None] if array.ndim == 1 else array
+    names = tuple(map(str, range(table.shape[1]) if columns is None else columns))
+    values = _interpolated(name, table, names) if missing == "interpolate" else table
+    _check_finite(name, values, names)
+    return Table(values, names, array.ndim == 1)
+
+
+def _check_finite(name: str, values: Array, names: Sequence[str]) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = map(int, wrong[0])
+        more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
+        where = f"{values[row, column]} in column {names[column]!r}, row {row}{more}"
+        raise ValueError(f"{name} must hold finite numbers, got {where}; missing='interpolate' fills gaps")
+
+
+def _interpolated(name: str, values: Array, names: Sequence[str]) -> Array:
+    """NaN replaced by what lies on the line between its neighbours; the first and last known value beyond them."""
+    filled = values.copy()
+    for k, label in enumerate(names):
+        known = np.flatnonzero(~np.isnan(values[:, k]))
+        if not len(known):
+            raise ValueError(f"{name} must have numbers in every column, got none in column {label!r}")
+        filled[:, k] = np.interp(np.arange(len(values)), known, values[known, k])
+    return filled
+
+
+def phases(season: float | None, steps: Array) -> Array:
+    """Sines and cosines of where in the season the steps are, (..., 2·harmonics); no column without a season.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.models.series import phases
+    >>> phases(4, np.arange(3)).round().astype(int).tolist()
+    [[0, 1, 0, 1], [1, 0, 0, -1], [0, -1, 0, 1]]
+    """
+    if season is None:
+        return np.empty((*np.shape(steps), 0))
+    count = max(1, min(HARMONICS, int(season // 2)))
+    angles = 2 * math.pi * steps[..., None] * np.arange(1, count + 1) / season
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*np.shape(steps), 2 * count)
+
+
+class Examples(NamedTuple):
+    """Pasts, and what is known of the steps that follow.
+
+    Attributes
+    ----------
+    past : array (M, inputs, K)
+    exog : array (M, inputs + horizon, E)
+    origin : array of int (M,)
+        Number of each one's first step that is to be predicted.
+    future : array (M, horizon, K), or None where it is not known
+    """
+
+    past: Array
+    exog: Array
+    origin: Array
+    future: Array | None
+
+    def __len__(self) -> int:  # type: ignore[override]
+        return len(self.past)
+
+    def take(self, rows: Any) -> Examples:
+        """Some of them."""
+        future = None if self.future is None else self.future[rows]
+        return Examples(self.past[rows], self.exog[rows], self.origin[rows], future)
+
+
+def examples(values: Array, exog: Array, inputs: int, horizon: int, origins: Array) -> Examples:
+    """The examples of a series (T, K), with columns that are known beforehand (T, E), at these origins."""
+    at = np.asarray(origins)[:, None]
+    back, ahead = at + np.arange(-inputs, 0), at + np.arange(horizon)
+    return Examples(values[back], exog[np.concatenate([back, ahead], axis=1)], at[:, 0], values[ahead])
+
+
+def anchors(kind: str, past: Array, horizon: int, season: int) -> tuple[Array, Array]:
+    """What a past (M, inputs, K) is taken relative to, (M, 1, K), and what each forecast is, (M, horizon, K).
+
+    "mean": zero, the mean of standardised columns; "last": the last value; "season": the past's last value, and the
+    values one season before the forecast's steps.
+    """
+    M, T, K = past.shape
+    if kind == "mean":
+        return np.zeros((M, 1, K)), np.zeros((M, horizon, K))
+    last = past[:, -1:]
+    if kind == "last":
+        return last, np.repeat(last, horizon, axis=1)
+    return last, past[:, T - season + np.arange(horizon) % season]
