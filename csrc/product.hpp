@@ -24,8 +24,9 @@ constexpr long L1_BYTES = 48 * 1024;
 
 // Whether the panels of `vectors` unit vectors are between one and two L1 caches, and a panel at most one.
 template <class T> constexpr bool turns_pay(long K, int G, long vectors, int shared) {
-  const long bytes = K * G * vectors * width<T> * long(sizeof(T)), panel = bytes / vectors * shared;
-  return bytes > L1_BYTES && bytes <= 2 * L1_BYTES && panel <= L1_BYTES && G * shared >= MAX_VECTORS;
+  const long vector = K * G * width<T> * long(sizeof(T));
+  return vectors * vector > L1_BYTES && vectors * vector <= 2 * L1_BYTES && shared * vector <= L1_BYTES &&
+         G * shared >= MAX_VECTORS;
 }
 
 // `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arrays import as_choice
 from .composite import Composite, check_part
-from .layer import Array, Call, masked, swapped
+from .layer import Array, Call, each, masked, swapped
 from .params import Params
 from .recurrent import RecurrentLayer
 
@@ -33,12 +33,12 @@ def _twin(layer: RecurrentLayer, seed: Any) -> RecurrentLayer:
 class _Record(NamedTuple):
     """What the backward pass needs: what each layer's does, both y where they are multiplied, how the call came.
 
-    ``ends``: (T, N) false beyond the rows' lengths, or None.
+    ``valid``: (T, N) true on the steps that count, or None.
     """
 
     layers: list[Any]
     y: list[Array] | None
-    ends: Array | None
+    valid: Array | None
     outer: tuple[int, int]
     time_major: bool
 
@@ -67,7 +67,7 @@ class Bidirectional(Composite):
     -----
     Parameters: ``"fwd.W"``, ``"fwd.U"``, ..., ``"bwd.W"``, ``"bwd.U"``, ... State: a tuple (forward state, backward
     state), each as its layer has it. The backward layer starts at each row's last valid step, and its final state is
-    that of the first step.
+    that of the first step. With a ``mask`` y is zero on skipped steps, as in Keras.
 
     References
     ----------
@@ -132,12 +132,13 @@ class Bidirectional(Composite):
         states = self._entries("state", state)
         runs = [layer._run(x, s, call.inside(), keep) for layer, s in zip(self.layers, states, strict=True)]
         parts = [run[0] for run in runs]
+        if call.mask is not None:  # a layer repeats its last output there, and the two would tell of different steps
+            parts = [masked(part, valid) for part in parts]
         y = self._merged(*parts)
         if not call.time_major:
             y = swapped(y)
         kept = parts if self.merge == "mul" else None
-        ends = None if call.lengths is None else valid
-        record = _Record([run[2] for run in runs], kept, ends, (T, N), call.time_major)
+        record = _Record([run[2] for run in runs], kept, valid, (T, N), call.time_major)
         return y, tuple(run[1] for run in runs), record
 
     def _merged(self, fwd: Array, bwd: Array) -> Any:
@@ -161,7 +162,6 @@ class Bidirectional(Composite):
             return dy[..., :H], dy[..., H:]
         if record.y is not None:
             fwd, bwd = record.y
-            dy = masked(dy, record.ends)  # not read there: inf times the zeros of y would be nan
             return dy * bwd, dy * fwd
         if self.merge == "ave":
             dy = dy * 0.5
@@ -174,7 +174,8 @@ class Bidirectional(Composite):
         d: tuple[Any, Any] = (None, None)
         if dy is not None:
             dy = self._as_output("dy", dy, (T, N) if record.time_major else (N, T))
-            d = self._split(dy if record.time_major else swapped(dy), record)
+            dy = each(lambda part: masked(part, record.valid), dy if record.time_major else swapped(dy))
+            d = self._split(dy, record)
         dstates = self._entries("dstate", dstate)
         parts = zip(self.layers, record.layers, d, dstates, self._grads(grads), strict=True)
         found = [layer._adjoint(kept, d_y, d_state, own, input_gradient) for layer, kept, d_y, d_state, own in parts]

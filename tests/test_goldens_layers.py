@@ -62,19 +62,12 @@ def _state(layer: Any, golden: dict[str, Array], prefix: str) -> Any:
     return state
 
 
-def _kept(golden: dict[str, Array]) -> Array | float:
-    """What y is multiplied by before it is compared, and dy with it: Keras's Bidirectional gives 0 on skipped steps,
-    where a layer alone repeats its last output."""
-    both = golden_files.layer_spec(golden)[0] == "Bidirectional"
-    return golden["mask"][:, :, None] if both and "mask" in golden else 1.0
-
-
 @pytest.mark.parametrize(("framework", "name"), CASES)
 def test_results(backend, framework, name, dtype):
     golden = _cast(golden_files.read(framework, name), dtype)
     layer = _layer(golden, dtype)
     y, final = layer(golden["x"], _state(layer, golden, "state"), **_call(golden))
-    got = {"y": y * _kept(golden)} | golden_files.numbered("final", leaves(final))
+    got = {"y": y} | golden_files.numbered("final", leaves(final))
     assert_agree(got, {key: golden[key] for key in got}, TOLERANCES[framework, dtype])
 
 
@@ -83,8 +76,8 @@ def test_gradients(backend, framework, name, dtype):
     golden = _cast(golden_files.read(framework, name), dtype)
     layer = _layer(golden, dtype)
     y, final, tape = layer.forward(golden["x"], _state(layer, golden, "state"), **_call(golden))
-    dx, dstate, grads = layer.backward(tape, golden["dy"] * _kept(golden), _state(layer, golden, "dfinal"))
-    got = {"y": y * _kept(golden), "dx": dx, **{f"grad.{key}": value for key, value in grads.items()}}
+    dx, dstate, grads = layer.backward(tape, golden["dy"], _state(layer, golden, "dfinal"))
+    got = {"y": y, "dx": dx, **{f"grad.{key}": value for key, value in grads.items()}}
     got |= golden_files.numbered("final", leaves(final)) | golden_files.numbered("dstate", leaves(dstate))
     assert_agree(got, {key: golden[key] for key in got}, TOLERANCES[framework, dtype])
 
