@@ -1,5 +1,8 @@
 """fastrnn: the fastest recurrent layers that run on a CPU."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import data, files, init, losses, optim, schedules, text, training
 from .attention import Attention, AttentionLSTM
 from .backend import (
@@ -36,6 +39,10 @@ from .sequential import Sequential
 from .session import Session
 from .tied import Tied
 
+if TYPE_CHECKING:
+    from . import models
+    from .models import Forecaster, LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger
+
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
@@ -52,14 +59,19 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Embedding",
+    "Forecaster",
     "GradientMonitor",
     "History",
+    "LanguageModel",
     "LastStep",
     "LayerNorm",
     "MaskedSequential",
     "MaxSteps",
     "MeanSteps",
     "Params",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "Sequential",
     "Session",
     "SimpleRNN",
@@ -82,6 +94,7 @@ __all__ = [
     "load",
     "load_extras",
     "losses",
+    "models",
     "optim",
     "save",
     "schedules",
@@ -94,3 +107,13 @@ __all__ = [
     "training",
     "use_backend",
 ]
+
+_MODELS = ("Forecaster", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger")
+
+
+def __getattr__(name: str) -> Any:
+    """The models, which are imported when they are first asked for: layers alone come faster."""
+    if name != "models" and name not in _MODELS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    models = import_module(".models", __name__)
+    return models if name == "models" else getattr(models, name)

@@ -223,7 +223,7 @@ class MaxSteps(_PooledSteps):
 
     def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
         T, N, D = x.shape
-        y, at, some = np.zeros((N, D), self.dtype), np.zeros((N, D), np.intp), np.full(N, T > 0)
+        y, at, some = np.zeros((N, D), self.dtype), np.zeros((N, D), np.intp), np.full((N,), T > 0)
         if T:
             if valid is not None:
                 x, some = np.where(valid[:, :, None], x, -np.inf), valid.any(axis=0)

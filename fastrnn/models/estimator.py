@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import files
 from ..init import as_generator
-from ..layer import Layer
 
 Model = TypeVar("Model", bound="Estimator")
 
@@ -30,7 +29,7 @@ class Estimator:
     them. ``_learned`` and ``_adopt`` are what a file keeps of it besides the network.
     """
 
-    model_: Layer
+    model_: Any
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls

@@ -21,8 +21,8 @@ from ..training import evaluate
 from . import network
 from .backtest import Backtest, naive, naive_scale
 from .estimator import Estimator, decoded, encoded
-from .ridge import PENALTIES, Ridge
-from .series import Examples, anchors, as_table, examples, phases
+from .linear import Linear, best
+from .series import Examples, as_table, examples, phases
 
 Array = np.ndarray
 
@@ -55,7 +55,8 @@ class Forecaster(Estimator):
 
     The linear part is a ridge regression of every step ahead on the past. The network reads the past too, goes on over
     the steps ahead, and says by how much each quantile there differs; it begins at zero, and what it has learned is
-    kept only where that is better on the end of the series, which training does not see.
+    kept only where that is better on the end of the series, which training does not see. By what the quantiles are off
+    there, they are moved in the end.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ class Forecaster(Estimator):
         What forecasts are relative to: the mean, the last value, or the value one season before. "auto" takes what is
         best on the end of the series.
     linear : bool
-        Whether there is a linear part; without it the network is alone with the baseline.
+        Whether there is a linear part: of all steps ahead at once or of one that is repeated, whichever is better on
+        the end of the series, and then learned from all of it. Without it the network is alone with the baseline.
     missing : "error" or "interpolate"
         What to do about NaN.
     cell : "lstm", "gru" or "rnn"
@@ -196,11 +198,13 @@ class Forecaster(Estimator):
         values, seen = scalers[0].transform(table.values), self._scaled_exog(scalers[1], known)
         found = examples(values, seen, inputs, self.horizon, origins)
         parts = found.take(slice(trained)), found.take(slice(len(origins) - held_out, None))
-        core = self._linear_part(*parts)
-        model, history = self._train(core, *parts, rng, tuple(callbacks))
+        partial = self._linear_part(*parts)
+        model, history = self._train(partial, *parts, rng, tuple(callbacks))
+        core = partial.refitted(found)
+        core.offsets = partial.offsets + self._calibration(model, partial, parts[1])
         self._inputs, self._is_column, self._names = inputs, table.is_column, table.names
         self._scaler, self._exog_scaler_, self._core = *scalers, core
-        self.model_, self.history_, self.baseline_ = model, history, core.baseline
+        self.model_, self.history_, self.baseline_ = model, history, core.kind
         self._values, self._exog, self._row = table.values[-inputs:], known[-inputs:], len(table.values)
         return self
 
@@ -239,24 +243,19 @@ class Forecaster(Estimator):
             raise ValueError(f"inputs must be at least a season of {self._period()} steps, got {inputs}")
         return inputs
 
-    def _linear_part(self, train: Examples, held_out: Examples) -> _Core:
-        """The best of the baselines and penalties, on the examples that validate."""
-        kinds = [self.baseline] if self.baseline != "auto" else ["last", "mean"]
+    def _linear_part(self, train: Examples, held_out: Examples) -> Linear:
+        """The best linear part on the examples that validate."""
+        kinds = ["last", "mean"] if self.baseline == "auto" else [self.baseline]
         if self.baseline == "auto" and self.season is not None and train.past.shape[1] >= self._period():
             kinds.append("season")
-        judge, best, least = (held_out if len(held_out) else train), None, math.inf
-        for kind in kinds if len(held_out) else kinds[:1]:
-            for core in _Core.candidates(kind, train, self.season, self.linear):
-                error = float(np.abs(core.residuals(judge)).mean())
-                if best is None or error < least:
-                    best, least = core, error
-        assert best is not None
-        best.spread(best.residuals(judge if len(judge) >= FEW else train), self.quantiles)
-        return best
+        kinds = kinds if len(held_out) else kinds[:1]
+        chosen = best(kinds, train, held_out if len(held_out) else train, self.season, self.linear)
+        chosen.spread(train, self.quantiles)
+        return chosen
 
     def _train(
         self,
-        core: _Core,
+        core: Linear,
         train: Examples,
         held_out: Examples,
         rng: np.random.Generator,
@@ -299,23 +298,39 @@ class Forecaster(Estimator):
         stack[-1].params["W"][...] = 0
         return Sequential(stack)
 
-    def _network_inputs(self, core: _Core, given: Examples) -> Array:
-        """(M, inputs + horizon, features): the past relative to its level, what is known of every step, and a mark of
-        those ahead."""
+    def _network_inputs(self, core: Linear, given: Examples) -> Array:
+        """(M, inputs + horizon, features): the past relative to its last value, what is known of every step, and a mark
+        of those ahead."""
         M, T, K = given.past.shape
-        level, _ = core.anchors(given.past)
         x = np.zeros((M, T + self.horizon, K + 1))
-        x[:, :T, :K], x[:, T:, K] = given.past - level, 1
+        x[:, :T, :K], x[:, T:, K] = (given.past - given.past[:, -1:]) / core.unit, 1
         steps = given.origin[:, None] + np.arange(-T, self.horizon)
         return np.concatenate([x, given.exog, phases(self.season, steps)], axis=2).astype(self.dtype)
 
-    def _targets(self, core: _Core, given: Examples) -> Array:
+    def _targets(self, core: Linear, given: Examples) -> Array:
         """(M, horizon, K) what is left to the network, in units of what the linear part leaves on average."""
         return (core.residuals(given) / core.scale).astype(self.dtype)
 
-    def _offsets(self, core: _Core) -> Array:
+    def _offsets(self, core: Linear) -> Array:
         """(horizon, K·Q) the quantiles that the network corrects."""
         return core.offsets.reshape(self.horizon, -1).astype(self.dtype)
+
+    def _outputs(self, model: Any, core: Linear, given: Examples) -> Array:
+        """(M, horizon, K, Q) what the linear part leaves, as the network has it, in units of ``core.scale``."""
+        outputs = model(self._network_inputs(core, given))[0][:, -self.horizon :] + self._offsets(core)
+        return outputs.astype(np.float64).reshape(*outputs.shape[:2], -1, len(self.quantiles))
+
+    def _calibration(self, model: Any, core: Linear, held_out: Examples) -> Array:
+        """(horizon, K, Q) by how much quantiles, the median too, were off on what validates: they move by that.
+
+        Clements & Hendry 1996, "Intercept corrections and structural change"; Romano, Patterson & Candès 2019,
+        "Conformalized quantile regression".
+        """
+        if len(held_out) < FEW:
+            return np.zeros_like(core.offsets)
+        off = self._targets(core, held_out)[..., None] - self._outputs(model, core, held_out)
+        moves = [np.quantile(off[..., k], level, axis=0) for k, level in enumerate(self.quantiles)]
+        return np.stack(moves, axis=-1)
 
     # exogenous columns
 
@@ -428,13 +443,11 @@ class Forecaster(Estimator):
 
     def _look(self, past: Array, exog: Array, origin: Array) -> Array:
         """Quantiles (M, horizon, K, Q), rising, for pasts (M, inputs, K) in the series' own units."""
-        M, _, K = past.shape
-        core, shape = self._core, (M, self.horizon, K, len(self.quantiles))
+        core = self._core
         if exog.shape[2]:
             exog = self._scaled_exog(self._exog_scaler_, exog)
         given = Examples(self._scaler.transform(past), exog, origin, None)
-        outputs = self.model_(self._network_inputs(core, given))[0][:, -self.horizon :]
-        spread = (outputs.astype(np.float64) + self._offsets(core)).reshape(shape) * core.scale[:, None]
+        spread = self._outputs(self.model_, core, given) * core.scale[:, None]
         found = np.sort(spread + core.predict(given)[..., None], axis=3)
         return found * self._scaler.scale_[:, None] + self._scaler.mean_[:, None]
 
@@ -542,8 +555,8 @@ class Forecaster(Estimator):
         self._values, self._exog = decoded(learned["values"]), decoded(learned["exog"])
         kept = learned["exog_scaler"]
         self._exog_scaler_ = None if kept is None else Standardizer.from_dict(kept)
-        self._core = _Core.from_dict(learned["core"], self.season)
-        self.baseline_ = self._core.baseline
+        self._core = Linear.from_dict(learned["core"], self.season)
+        self.baseline_ = self._core.kind
         K, E, Q = len(self._names), self._exog.shape[1], len(self.quantiles)
         features = K + 1 + E + phases(self.season, np.zeros(1)).shape[1]
         wanted = (self._inputs, K), (self._inputs, E), features, K * Q, (self.horizon, K, Q), len(self._scaler.mean_)
@@ -557,62 +570,3 @@ class Forecaster(Estimator):
         tags.target_tags.required = False
         tags.input_tags.string = tags.input_tags.three_d_array = False
         return tags
-
-
-class _Core:
-    """What a forecast is without the network: a baseline, a linear part, and how far both were off."""
-
-    def __init__(self, baseline: str, season: float | None, A: Array, a: Array):
-        self.baseline, self.season, self.A, self.a = baseline, season, A, a
-        self.scale, self.offsets = np.ones(1), np.zeros((1, 1, 1))
-
-    @classmethod
-    def candidates(cls, baseline: str, train: Examples, season: float | None, linear: bool) -> list[_Core]:
-        """With this baseline, one for every penalty; without a linear part one alone."""
-        assert train.future is not None
-        _, horizon, K = train.future.shape
-        bare = cls(baseline, season, np.zeros((0, 0)), np.zeros((horizon, K)))
-        if not linear:
-            return [bare]
-        targets = (train.future - bare.anchors(train.past)[1]).reshape(len(train), -1)
-        ridge = Ridge(bare._features(train), targets)
-        fits = (ridge.weights(penalty) for penalty in PENALTIES)
-        return [cls(baseline, season, A, a.reshape(horizon, K)) for A, a in fits]
-
-    def anchors(self, past: Array) -> tuple[Array, Array]:
-        """As `series.anchors`."""
-        return anchors(self.baseline, past, len(self.a), 1 if self.season is None else round(self.season))
-
-    def _features(self, given: Examples) -> Array:
-        """(M, P) what the linear part looks at."""
-        M = len(given)
-        past = (given.past - self.anchors(given.past)[0]).reshape(M, -1)
-        return np.concatenate([past, given.exog.reshape(M, -1), phases(self.season, given.origin)], axis=1)
-
-    def predict(self, given: Examples) -> Array:
-        """(M, horizon, K)."""
-        found = self.anchors(given.past)[1] + self.a
-        return found + (self._features(given) @ self.A).reshape(found.shape) if self.A.size else found
-
-    def residuals(self, given: Examples) -> Array:
-        """(M, horizon, K) what came, less what was predicted."""
-        assert given.future is not None
-        return given.future - self.predict(given)
-
-    def spread(self, residuals: Array, quantiles: Sequence[float]) -> None:
-        """Learn how far forecasts are off: the deviation of every column, and quantiles of every step ahead."""
-        deviation = residuals.std(axis=(0, 1))
-        self.scale = np.where(deviation > 0, deviation, 1.0)
-        self.offsets = np.moveaxis(np.quantile(residuals / self.scale, quantiles, axis=0), 0, -1)
-
-    def to_dict(self) -> dict[str, Any]:
-        arrays = {name: encoded(getattr(self, name)) for name in ("A", "a", "scale", "offsets")}
-        return {"baseline": self.baseline} | arrays
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], season: float | None) -> _Core:
-        core = cls(
-            as_choice("baseline", values["baseline"], BASELINES[1:]), season, *map(decoded, (values["A"], values["a"]))
-        )
-        core.scale, core.offsets = decoded(values["scale"]), decoded(values["offsets"])
-        return core

@@ -205,7 +205,7 @@ def take(sequences: Sequences, rows: Array) -> Sequences:
     return [sequences[k] for k in rows] if isinstance(sequences, list) else sequences[rows]
 
 
-def lengths_of(sequences: Sequences) -> Array:
+def lengths_of(sequences: Sequences | list[Sequence[str]]) -> Array:
     """Steps of every sequence."""
     if isinstance(sequences, list):
         return np.array([len(part) for part in sequences], np.int64)

@@ -293,7 +293,7 @@ class LanguageModel(Estimator):
             raise TypeError(f"prompt must be a string, got {prompt!r}")
         sampler = Sampler(temperature, top_k, top_p)
         count = None if length is None else as_size("length", length, 0)
-        tokens = self._split(prompt) or [self._beginning()]
+        tokens = self._split(prompt) or self._beginning()
         return self._write(self.vocabulary_.encode(tokens), tokens[-1], count, sampler, as_generator(seed))
 
     def _write(
@@ -323,12 +323,12 @@ class LanguageModel(Estimator):
         vocabulary = self.vocabulary_
         return vocabulary.decode([code]) if isinstance(vocabulary, Vocabulary) else vocabulary[code]
 
-    def _beginning(self) -> str:
-        """What stands before a text that begins with nothing."""
+    def _beginning(self) -> Any:
+        """The token that stands before a text that begins with nothing."""
         if isinstance(self.vocabulary_, Vocabulary):
             known = self.vocabulary_.characters
             return next((c for c in "\n ." if c in known), known[0])
-        return "\n"
+        return ["\n"]
 
     def _new_vocabulary(self, tokens: Any, cut: int) -> Vocabulary | Tokens:
         if self.level == "char":

@@ -55,7 +55,7 @@ class PooledEstimator(SequenceEstimator):
             The pooling is another one.
         """
         sequences = self._sequences(X)
-        layers = self.model_.layers  # type: ignore[attr-defined]
+        layers = self.model_.layers
         at = next((k for k, layer in enumerate(layers) if isinstance(layer, Attention)), None)
         if at is None:
             raise ValueError(f"attention_weights needs pooling='attention', got {self.pooling!r}")

@@ -196,7 +196,7 @@ class SequenceEstimator(Estimator):
 
     def _adopt(self, learned: dict[str, Any]) -> None:
         kept = learned["encoder"]
-        layers = self.model_.layers  # type: ignore[attr-defined]
+        layers = self.model_.layers
         if kept["kind"] == inputs.TokenEncoder.kind:
             encoder = inputs.TokenEncoder(
                 self.tokenizer, self.lowercase, self.min_count, self.max_tokens, self.max_length

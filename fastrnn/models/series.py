@@ -109,7 +109,7 @@ class Examples(NamedTuple):
     origin: Array
     future: Array | None
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return len(self.past)
 
     def take(self, rows: Any) -> Examples:

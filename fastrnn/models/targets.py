@@ -60,13 +60,13 @@ def classes_of(labels: Array) -> tuple[Array, Array]:
     return classes, numbers.reshape(labels.shape)
 
 
-def class_weights(chosen: Any, classes: Array, numbers: Array) -> Array | None:
+def class_weights(chosen: Any, classes: Array, numbers: Array) -> list[float] | None:
     """Weight of every class, with mean 1 over the labels where it is "balanced"; None for equal weights."""
     if chosen is None:
         return None
     counts = np.bincount(numbers.ravel(), minlength=len(classes))
     if isinstance(chosen, str) and chosen == "balanced":
-        return counts.sum() / (len(classes) * counts)
+        return (counts.sum() / (len(classes) * counts)).tolist()
     if not isinstance(chosen, Mapping):
         raise ValueError(f"class_weight must be None, 'balanced' or a dict class -> weight, got {chosen!r}")
     known = {label.item() if isinstance(label, np.generic) else label: k for k, label in enumerate(classes)}
@@ -77,7 +77,7 @@ def class_weights(chosen: Any, classes: Array, numbers: Array) -> Array | None:
         weights[known[label]] = weight
     if not np.all(np.isfinite(weights) & (weights >= 0)):
         raise ValueError(f"class_weight must hold numbers of at least 0, got {chosen!r}")
-    return weights
+    return weights.tolist()
 
 
 def _check_finite(name: str, values: Array) -> None:

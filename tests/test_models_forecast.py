@@ -1,0 +1,254 @@
+"""Forecaster: that it learns seasons, trends and columns that are known, is calibrated, and says what it cannot use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import models
+from fastrnn.models import Forecaster
+from fastrnn.models.backtest import naive_scale
+from fastrnn.models.ridge import Ridge
+
+RNG = np.random.default_rng(0)
+
+
+def seasonal(T: int = 240, noise: float = 0.1, seed: int = 0) -> np.ndarray:
+    """A trend, a year of 12 steps, and noise."""
+    t = np.arange(T)
+    return 0.05 * t + 2 * np.sin(2 * np.pi * t / 12) + noise * np.random.default_rng(seed).normal(size=T)
+
+
+def make(**options: object) -> Forecaster:
+    return Forecaster(**({"hidden": 8, "epochs": 5, "random_state": 0} | options))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_a_season_is_continued(backend, cell):
+    series = seasonal(252)
+    model = make(horizon=12, season=12, cell=cell).fit(series[:240])
+    assert np.abs(model.predict() - series[240:]).mean() < 0.2
+
+
+def test_several_columns_and_what_shapes_they_give(backend):
+    series = np.stack([seasonal(), -seasonal(seed=1)], axis=1)
+    model = make(horizon=4, season=12).fit(series)
+    assert model.predict().shape == (4, 2) and model.predict(7).shape == (7, 2)
+    assert model.predict_quantiles().shape == (4, 2, 3)
+    lower, upper = model.predict_interval()
+    assert (lower <= model.predict()).all() and (model.predict() <= upper).all()
+    single = make(horizon=4).fit(series[:, 0])
+    assert single.predict().shape == (4,) and single.predict_quantiles().shape == (4, 3)
+
+
+def test_columns_that_are_known_beforehand_help():
+    promotion = (np.random.default_rng(1).random(260) < 0.3).astype(float)
+    series = 5 * promotion + 0.1 * np.random.default_rng(2).normal(size=260)
+    model = make(horizon=3).fit(series[:250], exog=promotion[:250])
+    found = model.predict(6, exog=promotion[250:256])
+    assert np.abs(found - series[250:256]).max() < 1
+    with pytest.raises(ValueError, match="6 rows of 1 columns"):
+        model.predict(6)
+    with pytest.raises(ValueError, match="6 rows, one for each step, got 5"):
+        model.predict(6, exog=promotion[:5])
+
+
+def test_the_network_learns_what_is_not_linear(backend):
+    x = [0.3]
+    for _ in range(499):
+        x.append(3.9 * x[-1] * (1 - x[-1]))
+    options = {"hidden": 24, "epochs": 60, "learning_rate": 0.01, "inputs": 8}
+    found = make(**options).backtest(np.array(x), start=0.8)
+    linear = make(epochs=1, learning_rate=1e-9, inputs=8).backtest(np.array(x), start=0.8)
+    assert found.mase < 0.4 * linear.mase
+
+
+def test_a_network_that_does_not_help_is_not_kept():
+    series = np.random.default_rng(0).normal(size=120)
+    model = make(learning_rate=0.3, epochs=3, clip_norm=None, hidden=64).fit(series)
+    linear = make(learning_rate=1e-12, epochs=1, hidden=64).fit(series)
+    assert np.allclose(model.predict(), linear.predict(), atol=1e-5)
+
+
+def test_intervals_are_calibrated():
+    series = np.random.default_rng(0).normal(size=1200)
+    for quantiles, wanted in (((0.1, 0.5, 0.9), 0.8), ((0.25, 0.5, 0.75), 0.5)):
+        found = make(quantiles=quantiles, inputs=4).backtest(series)
+        assert abs(found.coverage - wanted) < 0.08
+        assert (np.diff(found.quantiles, axis=-1) >= 0).all()
+
+
+def test_steps_beyond_the_horizon_are_those_of_looking_again():
+    series = seasonal()
+    model = make(horizon=5, season=12).fit(series)
+    twice = model.predict(10)
+    assert np.array_equal(twice[:5], model.predict())
+    assert np.allclose(model.update(twice[:5]).predict(), twice[5:], atol=1e-9)
+
+
+def test_updates_are_like_a_longer_past():
+    series = seasonal()
+    model = make(horizon=3, season=12).fit(series[:200])
+    expected = model.backtest(series, start=200, stride=10)
+    for k, origin in enumerate(expected.origins[:3]):
+        assert np.allclose(model.predict(), expected.predicted[k][:, 0], atol=1e-6)
+        model.update(series[origin : origin + 10])
+
+
+def test_backtests_see_only_what_was_before():
+    series = seasonal()
+    found = make(horizon=4, season=12).backtest(series, start=150, stride=5)
+    changed = series.copy()
+    changed[200:] += 100
+    other = make(horizon=4, season=12).backtest(changed, start=150, stride=5)
+    early = found.origins <= 200
+    assert 0 < early.sum() < len(early)
+    assert np.array_equal(found.predicted[early], other.predicted[early])
+    assert not np.array_equal(found.predicted[~early], other.predicted[~early])
+
+
+def test_a_backtests_measures_by_hand():
+    series = seasonal()
+    found = make(horizon=2, season=12).backtest(series, start=0.5, stride=7)
+    assert found.origins[0] == 120 and np.array_equal(found.actual[1, :, 0], series[127:129])
+    scale = np.abs(series[12:120] - series[:108]).mean()
+    assert np.isclose(naive_scale(series[:120, None], 12)[0], scale)
+    assert np.isclose(found.mase, np.abs(found.actual - found.predicted).mean() / scale)
+    assert np.array_equal(found.naive[0, :, 0], series[108:110])
+    assert np.isclose(found.mase_by_step.mean(), found.mase)
+    assert found.rmse >= found.mae and "seasonal naive" in str(found)
+
+
+def test_refitting_uses_what_has_come():
+    series = np.concatenate([np.random.default_rng(0).normal(size=150), 5 + np.random.default_rng(1).normal(size=150)])
+    options = {"inputs": 4, "baseline": "mean", "linear": False}
+    never, often = (make(**options).backtest(series, start=0.45, refit=refit) for refit in (None, 20))
+    assert often.mae < never.mae
+
+
+def test_without_seeing_the_future_the_standardizer_is_that_of_training():
+    series = np.concatenate([np.zeros(90), np.full(30, 100.0)]) + np.random.default_rng(0).normal(size=120)
+    model = make(inputs=5, validation_fraction=0.25).fit(series)
+    assert abs(model._scaler.mean_[0]) < 5
+
+
+@pytest.mark.parametrize("baseline", ["mean", "last", "season"])
+@pytest.mark.parametrize("linear", [False, True])
+def test_baselines(baseline, linear):
+    series = seasonal(noise=0.0)
+    model = make(horizon=6, season=12, baseline=baseline, linear=linear).fit(series)
+    assert model.baseline_ == baseline
+    assert np.isfinite(model.predict()).all()
+    if linear:
+        assert np.abs(model.predict() - seasonal(246, 0.0)[240:]).max() < 0.3
+
+
+def test_gaps_are_named_or_filled():
+    series = np.stack([seasonal(), seasonal(seed=1)], axis=1)
+    series[17, 1] = np.nan
+
+    class Frame:
+        columns = ("sun", "rain")
+
+        def __array__(self, dtype=None, copy=None):
+            return series
+
+    with pytest.raises(ValueError, match="nan in column 'rain', row 17"):
+        make().fit(Frame())
+    filled = series.copy()
+    filled[17, 1] = (series[16, 1] + series[18, 1]) / 2
+    found = make(missing="interpolate").fit(Frame())
+    assert np.allclose(found.predict(), make().fit(filled).predict())
+    assert found._names == ("sun", "rain")
+    series[:, 1] = np.nan
+    with pytest.raises(ValueError, match="none in column 'rain'"):
+        make(missing="interpolate").fit(Frame())
+
+
+@pytest.mark.parametrize("exog", [False, True])
+def test_files(tmp_path, backend, exog):
+    series = np.stack([seasonal(), -seasonal(seed=1)], axis=1)
+    known = np.random.default_rng(0).normal(size=(250, 2)) if exog else None
+    model = make(horizon=4, season=12, layers=2, dropout=0.1)
+    model.fit(series, exog=known[:240] if exog else None).save(tmp_path / "m")
+    loaded = models.load(tmp_path / "m")
+    ahead = known[240:246] if exog else None
+    assert np.array_equal(loaded.predict_quantiles(6, exog=ahead), model.predict_quantiles(6, exog=ahead))
+    assert loaded.season == 12 and loaded.quantiles == (0.1, 0.5, 0.9)
+    learned = model._learned() | {"inputs": 3}
+    fastrnn.save(tmp_path / "m", model.model_, extras=model._extras(learned))
+    with pytest.raises(ValueError, match="fit together"):
+        models.load(tmp_path / "m")
+
+
+def test_plots(tmp_path):
+    pytest.importorskip("matplotlib")
+    series = np.stack([seasonal(), -seasonal(seed=1)], axis=1)
+    model = make(horizon=12, season=12).fit(series)
+    figure = model.plot(path=tmp_path / "forecast.png")
+    assert (tmp_path / "forecast.png").stat().st_size > 1000
+    assert len(figure.axes) == 2
+    median = figure.axes[0].lines[1].get_ydata()
+    assert np.array_equal(median[1:], model.predict()[:, 0]) and median[0] == series[-1, 0]
+    band = figure.axes[1].collections[0].get_paths()[0].vertices[:, 1]
+    lower, upper = model.predict_interval()
+    assert np.isclose(band.min(), lower[:, 1].min()) and np.isclose(band.max(), upper[:, 1].max())
+
+
+def test_the_same_seed_gives_the_same_forecast():
+    series = seasonal()
+    flats = [make(random_state=seed, dropout=0.1).fit(series).model_.params.flat for seed in (1, 1, 2)]
+    assert np.array_equal(flats[0], flats[1]) and not np.array_equal(flats[0], flats[2])
+
+
+def test_bad_input_is_refused_before_any_training():
+    series, fresh = seasonal(), make()
+    for given, message in [
+        (series[:2], "more rows"),
+        (series.reshape(2, 3, 40), r"shape \(T,\) or \(T, K\)"),
+        (np.append(series, np.inf), "column '0', row 240"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fresh.fit(given)
+    with pytest.raises(TypeError, match="numbers"):
+        fresh.fit(["a", "b"])
+    with pytest.raises(ValueError, match="more rows: 100 inputs and a horizon of 1 need 102"):
+        make(inputs=100).fit(series[:80])
+    for change, message in [
+        ({"quantiles": (0.1, 0.9)}, "0.5"),
+        ({"quantiles": (0.9, 0.5)}, "rise"),
+        ({"season": 1}, "season"),
+        ({"baseline": "season"}, "season must be given"),
+        ({"baseline": "median"}, "baseline"),
+        ({"horizon": 0}, "horizon"),
+        ({"missing": "drop"}, "missing"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            make(**change).fit(series)
+    assert not hasattr(fresh, "model_")
+    with pytest.raises(ValueError, match="not been fitted"):
+        fresh.predict()
+    with pytest.raises(ValueError, match="1 columns, as in fit, got 2"):
+        make().fit(series).update(np.ones((3, 2)))
+    with pytest.raises(ValueError, match="start must lie in"):
+        make().backtest(series, start=240)
+
+
+def test_ridge():
+    x, y = RNG.normal(size=(50, 4)), RNG.normal(size=(50, 2))
+    A, a = Ridge(x, y).weights(0.0)
+    B = np.linalg.lstsq(np.column_stack([x, np.ones(50)]), y, rcond=None)[0]
+    assert np.allclose(A, B[:4]) and np.allclose(a, B[4])
+    sizes = [np.linalg.norm(Ridge(x, y).weights(p)[0]) for p in (0.0, 0.1, 1.0, 10.0)]
+    assert sizes == sorted(sizes, reverse=True)
+    wide = Ridge(RNG.normal(size=(5, 40)), RNG.normal(size=(5, 1))).weights(0.1)[0]
+    assert wide.shape == (40, 1) and np.isfinite(wide).all()
+
+
+def test_score():
+    series = seasonal()
+    model = make(horizon=2, season=12).fit(series[:180])
+    assert -0.2 < model.score(series[180:]) < 0
+    with pytest.raises(ValueError, match="rows at least"):
+        model.score(series[:10])
