@@ -305,7 +305,7 @@ def _packed_noise(order: _Order, noise: Noise) -> Noise:
         return noise
 
     def share(new: Array | None) -> Array | None:
-        return new if new is None or new.ndim == 2 and len(new) == 1 else order.pack(new)
+        return new if new is None or (new.ndim == 2 and len(new) == 1) else order.pack(new)
 
     mask = None if noise.mask is None else np.ascontiguousarray(order.sort(noise.mask))
     return Noise(mask, share(noise.new_h), share(noise.new_c))
