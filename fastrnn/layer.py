@@ -194,11 +194,9 @@ class StatefulLayer(Layer):
         """Where y's batch axis is."""
         return 1 if time_major and not self.pools else 0
 
-    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, Any]:
+    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, LayerTape]:
         """Run x, a batch or a single sequence: y, final state, tape."""
         x, single = self._batch(x, call.time_major)
-        if not (keep or single):
-            return *self._run(x, state, call, False)[:2], None
         if single and np.ndim(call.mask) == 1:
             call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
         y, state, record = self._run(x, state, call, keep)
