@@ -5,7 +5,7 @@ The learning rate is half a cosine over the budget. ``--peer torch`` trains the 
 PyTorch, for as long, in the same way. ``--updates`` replaces the clock, so that the result depends on the seed alone::
 
     python -m bench.learn.shakespeare tinyshakespeare.txt --seconds 60 --peer torch
-    python -m bench.learn.shakespeare tinyshakespeare.txt --seconds 60 --cell lstm --hidden 256 --dropout 0
+    python -m bench.learn.shakespeare tinyshakespeare.txt --seconds 60 --cell lstm --hidden 256 --steps 64
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Recipe:
     cell: str = "gru"
     hidden: int = 256
     layers: int = 1
-    embedding: int = 64
+    embedding: int = 32
     dropout: float = 0.0
     weight_drop: float = 0.0
     rows: int = 32
     steps: int = 32
-    lr: float = 6e-3
+    lr: float = 7e-3
     decay: float = 0.01
 
 
@@ -60,8 +60,8 @@ class Recipe:
 # dropout keeps from learning the text by heart.
 RECIPES = {
     60.0: Recipe(),
-    180.0: Recipe(hidden=384, dropout=0.2, lr=5e-3),
-    600.0: Recipe(hidden=512, dropout=0.35, lr=4e-3),
+    180.0: Recipe(hidden=384, dropout=0.3, lr=6e-3, decay=0.1),
+    600.0: Recipe(hidden=512, dropout=0.4, lr=5e-3, decay=0.1),
 }
 
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--updates", type=int, default=40, help="of each library in a round (40)")
     options = parser.parse_args(argv)
-    recipe, corpus = Recipe(options.cell, options.hidden, rows=32, steps=64), read(options.text)
+    recipe, corpus = Recipe(options.cell, options.hidden, embedding=64, rows=32, steps=64), read(options.text)
     trainers = {name: make_trainer(name, recipe, corpus.size, 0) for name in ("fastrnn", "torch")}
     text = endless(corpus.train, recipe, 0)
     for window in [next(text) for _ in range(3)]:  # warms up

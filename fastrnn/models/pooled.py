@@ -27,15 +27,16 @@ Array = np.ndarray
 class PooledEstimator(SequenceEstimator):
     """What the two share: the pooling."""
 
-    pooling: str = "last"
+    pooling: str | None = None
 
     def _check_params(self) -> None:
         super()._check_params()
-        as_choice("pooling", self.pooling, network.POOLINGS)
+        as_choice("pooling", self.pooling, (None, *network.POOLINGS))
 
-    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator) -> list[Layer]:
-        pooled = network.pooling_layer(self.pooling, size, rng, bidirectional=self.bidirectional, dtype=self.dtype)
-        return [pooled, *network.head(size, outputs, rng, dropout=self.dropout, dtype=self.dtype)]
+    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator, chosen: dict[str, Any]) -> list[Layer]:
+        name, dropout = chosen["pooling"], chosen["dropout"]
+        pooled = network.pooling_layer(name, size, rng, bidirectional=self.bidirectional, dtype=self.dtype)
+        return [pooled, *network.head(size, outputs, rng, dropout=dropout, dtype=self.dtype)]
 
     def attention_weights(self, X: Any) -> list[Array]:
         """How much each step of each sequence counts: what ``pooling="attention"`` has learned to look at.
@@ -58,7 +59,9 @@ class PooledEstimator(SequenceEstimator):
         layers = self.model_.layers
         at = next((k for k, layer in enumerate(layers) if isinstance(layer, Attention)), None)
         if at is None:
-            raise ValueError(f"attention_weights needs pooling='attention', got {self.pooling!r}")
+            raise ValueError(
+                f"attention_weights needs pooling='attention', got {self._chosen(self._encoder)['pooling']!r}"
+            )
 
         def run(x: Array, lengths: Array | None) -> Array:
             for layer in layers[:at]:
@@ -84,9 +87,9 @@ class SequenceClassifier(PooledEstimator):
     layers : int
     bidirectional : bool
         Read each sequence from both ends.
-    pooling : "last", "mean", "max" or "attention"
+    pooling : "last", "mean", "max", "attention" or None
         How the steps become one vector: the last one, their mean, each feature's maximum, or a mean weighted by
-        `Attention`.
+        `Attention`. None: attention for texts, the last one for numbers.
     cell_options : dict, optional
         More options of the recurrent layers, such as ``{"layer_norm": True}``.
     embedding : int
@@ -97,14 +100,15 @@ class SequenceClassifier(PooledEstimator):
         Of texts.
     min_count, max_tokens : int, int or None
         How often a token must be there to be known, and how many are. The others are one token, "unknown".
-    token_dropout : float
-        Share of tokens that training makes unknown: another few in every epoch.
+    token_dropout : float or None
+        Share of tokens that training makes unknown, others in every epoch. None: 0.3.
     max_length : int or None
         Steps that are read, the first ones.
     standardize : bool
         Numbers are standardised, feature by feature, as in the training data.
-    dropout : float
-        Share of the features left out in training, before each layer; of an input of numbers none is.
+    dropout : float or None
+        Share of the features left out in training, before each layer; of a single layer's numbers none is. None: 0.7
+        for texts, which have more parameters than examples, 0 for numbers.
     epochs : int
         Passes over the data, at most.
     batch_size : int

@@ -26,6 +26,11 @@ Array = np.ndarray
 
 ROWS = 256  # of a batch of inference
 
+# What parameters that are None stand for. Texts have more parameters than examples: without dropout, they are learned
+# by heart.
+TEXT_DEFAULTS: dict[str, Any] = {"dropout": 0.7, "token_dropout": 0.3, "pooling": "attention"}
+NUMBER_DEFAULTS: dict[str, Any] = {"dropout": 0.0, "token_dropout": 0.0, "pooling": "last"}
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SequenceEstimator(Estimator):
@@ -36,15 +41,15 @@ class SequenceEstimator(Estimator):
     layers: int = 1
     bidirectional: bool = False
     cell_options: dict[str, Any] | None = None
-    embedding: int = 64
+    embedding: int = 128
     tokenizer: Any = "words"
     lowercase: bool = True
     min_count: int = 1
     max_tokens: int | None = 20_000
-    token_dropout: float = 0.0
+    token_dropout: float | None = None
     max_length: int | None = None
     standardize: bool = True
-    dropout: float = 0.0
+    dropout: float | None = None
     epochs: int = 100
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -58,8 +63,8 @@ class SequenceEstimator(Estimator):
 
     # what the subclasses say
 
-    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator) -> list[Layer]:
-        """The layers after the scans."""
+    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator, chosen: dict[str, Any]) -> list[Layer]:
+        """The layers after the scans; ``chosen`` has what `_chosen` gives."""
         raise NotImplementedError
 
     # fit
@@ -70,7 +75,8 @@ class SequenceEstimator(Estimator):
         for name in ("hidden", "layers", "embedding", "epochs", "batch_size", "patience"):
             as_size(name, getattr(self, name))
         for name in ("dropout", "token_dropout", "validation_fraction"):
-            as_rate(name, getattr(self, name))
+            if name == "validation_fraction" or getattr(self, name) is not None:
+                as_rate(name, getattr(self, name))
         for name in ("bidirectional", "lowercase", "standardize", "progress"):
             as_flag(name, getattr(self, name))
         as_number_in("learning_rate", self.learning_rate, 0, open_end=True)
@@ -83,8 +89,15 @@ class SequenceEstimator(Estimator):
             raise ValueError("token_dropout must be 0 where X holds numbers")
         return inputs.NumberEncoder(self.standardize, self.max_length)
 
+    def _chosen(self, encoder: inputs.Encoder) -> dict[str, Any]:
+        """The parameters that depend on what X holds where they are None."""
+        defaults = TEXT_DEFAULTS if isinstance(encoder, inputs.TokenEncoder) else NUMBER_DEFAULTS
+        given = {name: getattr(self, name, None) for name in defaults}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
+
     def _network(self, encoder: inputs.Encoder, outputs: int, rng: np.random.Generator) -> Sequential:
         stack: list[Layer] = []
+        chosen = self._chosen(encoder)
         if isinstance(encoder, inputs.TokenEncoder):
             stack.append(Embedding(len(encoder.tokens), self.embedding, dtype=self.dtype, seed=rng))
         size = stack[0].output_size if stack else encoder.size  # type: ignore[union-attr]
@@ -95,11 +108,11 @@ class SequenceEstimator(Estimator):
             self.layers,
             rng,
             bidirectional=self.bidirectional,
-            dropout=self.dropout if stack or self.layers > 1 else 0.0,
+            dropout=chosen["dropout"] if stack or self.layers > 1 else 0.0,
             dtype=self.dtype,
             options=self.cell_options,
         )
-        return Sequential([*stack, *self._outer_layers(stack[-1].output_size, outputs, rng)])
+        return Sequential([*stack, *self._outer_layers(stack[-1].output_size, outputs, rng, chosen)])
 
     def _train(
         self,
@@ -124,8 +137,8 @@ class SequenceEstimator(Estimator):
             return _batches(sequences, targets, chosen, self.batch_size if shuffle else ROWS, shuffle, per_step)
 
         train: Any = part(rows, True)
-        if self.token_dropout:
-            train = _Dropping(train, self.token_dropout)
+        if rate := self._chosen(encoder)["token_dropout"]:
+            train = _Dropping(train, rate)
         optimizer = (
             AdamW(self.learning_rate, weight_decay=self.weight_decay) if self.weight_decay else Adam(self.learning_rate)
         )

@@ -93,8 +93,8 @@ class SequenceTagger(SequenceEstimator):
     bidirectional: bool = True
     class_weight: Any = None
 
-    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator) -> list[Layer]:
-        return network.head(size, outputs, rng, dropout=self.dropout, dtype=self.dtype)
+    def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator, chosen: dict[str, Any]) -> list[Layer]:
+        return network.head(size, outputs, rng, dropout=chosen["dropout"], dtype=self.dtype)
 
     def fit(self, X: Any, y: Any, *, callbacks: Sequence[Callback] = ()) -> SequenceTagger:
         """Train on sequences and the labels of their steps; what was learned before is forgotten.
