@@ -194,6 +194,8 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
     void describe_cell(Cell*)
     void convert[T](const Rules[double]&, Rules[T]*)
     void compose[T](Scan[T]*, bint backward)
+
+cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)

@@ -1,0 +1,154 @@
+// Where the arrays of a step and of a chunk stand, and the work on rows that finds them there.
+#pragma once
+
+#include "scan.hpp"
+
+namespace fastrnn {
+
+// Arrays of step t, whose chunk's packed rows begin with row low. Forward.
+template <class T> void find_forward(const Scan<T>& s, long t, long low, At<T>* at) {
+  const long H = s.H, S = s.S, width = s.cell.gates * H, now = s.start[t], before = t ? s.start[t - 1] : 0;
+  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
+  at[PRE] = {s.pre + (now - low) * s.cell.blocks * H, s.cell.blocks * H};
+  at[GATES] = {fastrnn::at(s.gates, s.keep ? now * s.cell.saved * H : 0), s.cell.saved * H};
+  at[H_PREV] = {t ? s.y + before * S : borrowed(s.h0), S};
+  at[LEFT] = s.mask ? At<T>{s.left, S} : at[H_PREV];
+  at[H_NEW] = {s.y + now * S, S};
+  at[C_PREV] = {t ? fastrnn::at(s.c, s.keep ? before * H : 0) : borrowed(s.c0), H};
+  at[C_LAST] = {fastrnn::at(s.c, s.keep ? now * H : 0), H};
+  at[C_NEW] = s.new_c ? At<T>{s.c_new + (s.keep ? now * H : 0), H} : at[C_LAST];
+  at[INNER] = {s.inner, H};
+  if (!s.cell.any && !s.mask) return;
+  at[RAW] = {s.raw, width};
+  at[HAT] = s.keep ? At<T>{fastrnn::at(s.u_hat, now * width), width} : at[RAW];
+  at[SQUASHED] = s.cell.normed ? At<T>{s.squashed, H} : at[C_NEW];
+  at[C_HAT] = {s.c_hat, H};
+  at[MASK] = {borrowed(s.mask), S};
+  at[SHARE_H] = {borrowed(fastrnn::at(s.new_h, now * s.new_h_ld)), s.new_h_ld};
+  at[SHARE_C] = {borrowed(fastrnn::at(s.new_c, now * s.new_c_ld)), s.new_c_ld};
+}
+
+template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step) {
+  step->H = s.H, step->rules = &s.rules;
+  step->backwards = !step->backwards;
+  step->pre = at[PRE].at, step->pre_ld = at[PRE].ld;
+  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;
+  step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;
+  step->c_prev = at[C_PREV].at, step->c = at[C_NEW].at, step->squashed = at[SQUASHED].at;
+  step->h = s.cell.projected ? at[INNER].at : at[H_NEW].at;
+  step->rh = at[INNER].at;
+}
+
+// Backward; DA_NEXT stays as it is.
+template <class T> void find_backward(const Scan<T>& s, long t, long low, At<T>* at) {
+  const long H = s.H, S = s.S, width = s.cell.gates * H, blocks = s.cell.blocks * H;
+  const long now = s.start[t], before = t ? s.start[t - 1] : 0, row = now - low;
+  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
+  at[DA] = {s.pre + row * blocks, blocks};
+  at[GATES] = {fastrnn::at(s.gates, now * s.cell.saved * H), s.cell.saved * H};
+  at[H_PREV] = {t ? s.y + before * S : borrowed(s.h0), S};
+  at[LEFT] = s.mask ? At<T>{s.left + row * S, S} : at[H_PREV];
+  at[H_NEW] = {s.y + now * S, S};
+  at[C_PREV] = {t ? fastrnn::at(s.c, before * H) : borrowed(s.c0), H};
+  at[C_NEW] = {fastrnn::at(s.c_new ? s.c_new : s.c, now * H), H};
+  at[INNER] = {fastrnn::at(s.inner, row * H), H};
+  at[DH] = {s.dh, S};
+  at[DC] = {s.dc, H};
+  at[DCELLS] = {borrowed(fastrnn::at(s.dcells, now * H)), H};
+  at[MASK] = {borrowed(s.mask), S};
+  if (!s.cell.any) return;
+  at[DU] = {fastrnn::at(s.du, row * blocks), blocks};
+  at[HAT] = {fastrnn::at(s.u_hat, now * width), width};
+  at[SQUASHED] = s.cell.normed ? At<T>{s.squashed, H} : at[C_NEW];
+  at[C_HAT] = {fastrnn::at(s.c_hat, row * H), H};
+  at[TOTAL] = {s.total + row * S, S};
+  at[DC_LAST] = {s.dc_last, H};
+  at[DINNER] = {s.dinner, H};
+  at[DSQUASHED] = {fastrnn::at(s.dsquashed, row * H), H};
+  at[SHARE_H] = {borrowed(fastrnn::at(s.new_h, now * s.new_h_ld)), s.new_h_ld};
+  at[SHARE_C] = {borrowed(fastrnn::at(s.new_c, now * s.new_c_ld)), s.new_c_ld};
+}
+
+template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Backward<T>* step) {
+  step->H = s.H, step->rules = &s.rules;
+  step->dy = dy, step->dh = s.dh, step->dc = s.dc;
+  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;
+  step->y = at[H_NEW].at, step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;
+  step->c = at[C_NEW].at, step->c_prev = at[C_PREV].at;
+  step->da = at[DA].at, step->da_ld = at[DA].ld;
+  step->rh = at[INNER].at;
+  step->total = s.cell.projected ? at[DINNER].at : at[TOTAL].at;
+  step->squashed = at[SQUASHED].at, step->dsquashed = s.cell.normed ? at[DSQUASHED].at : nullptr;
+  step->keep_carry = s.new_h;
+  step->mask = s.mask;
+}
+
+// Arrays of a chunk's packed rows, from row low on, for the gradients of the parameters.
+template <class T> void find_chunk(const Scan<T>& s, long low, At<T>* at) {
+  const long H = s.H, width = s.cell.gates * H, blocks = s.cell.blocks * H;
+  at[NOTHING] = {nullptr, 0};
+  at[X] = {const_cast<T*>(s.x) + low * s.D, s.D};
+  at[PRE] = {s.pre, blocks};
+  at[LEFT] = {s.left, s.S};
+  at[INNER] = {s.inner, H};
+  at[DU] = {s.du, blocks};
+  at[X_HAT] = {fastrnn::at(s.x_hat, low * width), width};
+  at[HAT] = {fastrnn::at(s.u_hat, low * width), width};
+  at[C_PREV] = {s.c_prev, H};
+  at[C_NEW] = {fastrnn::at(s.c_new ? s.c_new : s.c, low * H), H};
+  at[C_HAT] = {s.c_hat, H};
+  at[DSQUASHED] = {s.dsquashed, H};
+  at[TOTAL] = {s.total, s.S};
+}
+
+// -----------------------------------------------------------------------------------------------------------------------
+// Work on rows
+
+// Columns of an array that work goes over.
+template <class T> long width_of(const Scan<T>& s, const Op& op) {
+  if (op.group >= 0) return (s.cell.norm[op.group][1] - s.cell.norm[op.group][0]) * s.H;
+  return op.left == H_PREV || op.left == H_NEW || op.left == TOTAL ? s.S : s.H;
+}
+
+// Rows row0..row1 of a step's work; ``now`` is the step's first packed row.
+template <class T> void work_on_rows(const Scan<T>& s, const Op& op, const At<T>* at, long now, long row0, long row1) {
+  const long H = s.H;
+  Rows<T> rows{};
+  rows.width = width_of(s, op);
+  rows.in = at[op.left].at + op.left_block * H, rows.in_ld = at[op.left].ld;
+  rows.out = at[op.out].at + op.out_block * H, rows.out_ld = at[op.out].ld;
+  rows.other = at[op.other].at, rows.other_ld = at[op.other].ld;
+  rows.old = at[op.old].at, rows.old_ld = at[op.old].ld;
+  rows.add = op.add;
+  if (op.group >= 0) {
+    const long first = s.cell.norm[op.group][0] * H;
+    rows.hat = at[HAT].at + first, rows.hat_ld = at[HAT].ld;
+    rows.gain = s.params.gain_U + first;
+    rows.scale = s.keep ? s.u_scale + now * s.cell.norms + op.group : s.scale + op.group;
+    rows.scale_ld = s.keep ? s.cell.norms : 3;
+  } else if (op.what == NORMALISE || op.what == NORMALISE_BACK) {
+    rows.hat = at[C_HAT].at, rows.hat_ld = at[C_HAT].ld;
+    rows.gain = s.params.gain_c, rows.bias = s.params.bias_c;
+    rows.scale = s.scale + 2, rows.scale_ld = 3;
+  }
+  s.kernels->rows(op.what, &rows, row0, row1);
+}
+
+// Normalise the projected input of packed rows low + row0 .. low + row1, or undo that in their gradients.
+template <class T> void normalise_projection(const Scan<T>& s, bool back, long low, long row0, long row1) {
+  const long H = s.H, width = s.cell.gates * H, ld = s.cell.blocks * H;
+  for (int g = 0; g < s.cell.norms; ++g) {
+    const long first = s.cell.norm[g][0], block = s.segments == 2 && g == 1 ? 3 : first;
+    Rows<T> rows{};
+    rows.width = (s.cell.norm[g][1] - first) * H;
+    rows.in = rows.out = s.pre + block * H;
+    rows.in_ld = rows.out_ld = ld;
+    rows.hat = s.keep ? s.x_hat + low * width + first * H : s.pre + block * H;
+    rows.hat_ld = s.keep ? width : ld;
+    rows.gain = s.params.gain_W + first * H, rows.bias = s.params.b + first * H;
+    rows.scale = (s.keep ? s.x_scale + low * s.cell.norms : s.chunk_scale) + g, rows.scale_ld = s.cell.norms;
+    s.kernels->rows(back ? NORMALISE_BACK : NORMALISE, &rows, row0, row1);
+  }
+}
+
+}  // namespace fastrnn
