@@ -109,12 +109,12 @@ class SequenceClassifier(PooledEstimator):
     dropout : float or None
         Share of the features left out in training, before each layer; of a single layer's numbers none is. None: 0.7
         for texts, which have more parameters than examples, 0 for numbers.
-    epochs : int
-        Passes over the data, at most.
+    epochs : int or None
+        Passes over the data, at most. None: 5 over texts, 100 over numbers. A handful of texts needs more.
     batch_size : int
         Sequences of an update; those of like length go together.
     learning_rate, weight_decay : float
-        Of Adam, and of AdamW where there is a decay.
+        Of Adam, and of AdamW where there is a decay. The rate falls to zero along half a cosine over the epochs.
     clip_norm : float or None
         Limit of the gradient's norm.
     validation_fraction : float
@@ -154,7 +154,7 @@ class SequenceClassifier(PooledEstimator):
     >>> from fastrnn.models import SequenceClassifier
     >>> texts = ["a good film", "good fun", "so good", "a bad film", "bad, just bad", "so bad"] * 5
     >>> labels = ["yes", "yes", "yes", "no", "no", "no"] * 5
-    >>> model = SequenceClassifier(hidden=8, random_state=0).fit(texts, labels)
+    >>> model = SequenceClassifier(hidden=8, epochs=40, random_state=0).fit(texts, labels)
     >>> model.predict(["good", "what a bad film"]).tolist()
     ['yes', 'no']
     """

@@ -18,6 +18,7 @@ from ..layer import Layer
 from ..layers import Embedding
 from ..losses import Loss
 from ..optim import Adam, AdamW, as_number_in
+from ..schedules import Cosine
 from ..sequential import Sequential
 from . import inputs, network
 from .estimator import Estimator
@@ -28,8 +29,8 @@ ROWS = 256  # of a batch of inference
 
 # What parameters that are None stand for. Texts have more parameters than examples: without dropout, they are learned
 # by heart.
-TEXT_DEFAULTS: dict[str, Any] = {"dropout": 0.7, "token_dropout": 0.3, "pooling": "attention"}
-NUMBER_DEFAULTS: dict[str, Any] = {"dropout": 0.0, "token_dropout": 0.0, "pooling": "last"}
+TEXT_DEFAULTS: dict[str, Any] = {"dropout": 0.7, "token_dropout": 0.3, "pooling": "attention", "epochs": 5}
+NUMBER_DEFAULTS: dict[str, Any] = {"dropout": 0.0, "token_dropout": 0.0, "pooling": "last", "epochs": 100}
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -50,7 +51,7 @@ class SequenceEstimator(Estimator):
     max_length: int | None = None
     standardize: bool = True
     dropout: float | None = None
-    epochs: int = 100
+    epochs: int | None = None
     batch_size: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
@@ -72,8 +73,10 @@ class SequenceEstimator(Estimator):
     def _check_params(self) -> None:
         """Raise where a parameter is wrong that no layer, optimiser or encoder will look at."""
         as_choice("cell", self.cell, tuple(network.CELLS))
-        for name in ("hidden", "layers", "embedding", "epochs", "batch_size", "patience"):
+        for name in ("hidden", "layers", "embedding", "batch_size", "patience"):
             as_size(name, getattr(self, name))
+        if self.epochs is not None:
+            as_size("epochs", self.epochs)
         for name in ("dropout", "token_dropout", "validation_fraction"):
             if name == "validation_fraction" or getattr(self, name) is not None:
                 as_rate(name, getattr(self, name))
@@ -137,8 +140,10 @@ class SequenceEstimator(Estimator):
             return _batches(sequences, targets, chosen, self.batch_size if shuffle else ROWS, shuffle, per_step)
 
         train: Any = part(rows, True)
-        if rate := self._chosen(encoder)["token_dropout"]:
-            train = _Dropping(train, rate)
+        chosen = self._chosen(encoder)
+        epochs = chosen["epochs"]
+        if chosen["token_dropout"]:
+            train = _Dropping(train, chosen["token_dropout"])
         optimizer = (
             AdamW(self.learning_rate, weight_decay=self.weight_decay) if self.weight_decay else Adam(self.learning_rate)
         )
@@ -149,7 +154,8 @@ class SequenceEstimator(Estimator):
             optimizer,
             train,
             part(held_out, False) if len(held_out) else None,
-            epochs=self.epochs,
+            epochs=epochs,
+            schedule=Cosine(self.learning_rate, epochs * len(train)),
             clip_norm=self.clip_norm,
             callbacks=(*stopping, *callbacks),
             metrics=metrics if len(held_out) else None,
