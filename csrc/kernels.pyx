@@ -706,3 +706,4 @@ cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
 
 include "session.pxi"
 include "flat.pxi"
+include "dense.pxi"

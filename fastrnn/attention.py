@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from . import init
+from . import flat, init
 from ._arrays import as_flag, as_shape, as_size
 from .composite import Composite
 from .layer import Array, Call, LayerTape, StatelessLayer
@@ -168,8 +168,8 @@ class Attention(StatelessLayer):
         layout: _Layout = "single" if single else "time" if call.time_major else "batch"
         x = np.ascontiguousarray(_time_first(as_shape("x", x, self.dtype, (*outer, self.input_size)), layout))
         (T, N, H), (W, b, v) = x.shape, (self.params[name] for name in "Wbv")
-        u = x.reshape(T * N, H) @ W
-        u += b
+        u = np.empty((T * N, len(b)), self.dtype)
+        flat.kernels().affine(x.reshape(T * N, H), W, b, u)
         np.tanh(u, out=u)
         weights = _softmax((u @ v).reshape(T, N), None if valid is None else _time_first(valid, layout))
         context = np.einsum("tn,tnh->nh", weights, x)
@@ -184,11 +184,13 @@ class Attention(StatelessLayer):
         da = de.reshape(T * N, 1) * self.params["v"]
         da *= 1 - u * u
         grads["v"] += de.reshape(T * N) @ u
-        grads["W"] += x.reshape(T * N, H).T @ da
-        grads["b"] += da.sum(axis=0)
+        kernels = flat.kernels()
+        kernels.add_outer(x.reshape(T * N, H), da, grads["W"], grads["b"])
         if not input_gradient:
             return None
-        dx = (da @ self.params["W"].T).reshape(T, N, H)
+        dx = np.empty((T * N, H), self.dtype)
+        kernels.affine(da, self.params["W"], None, dx, transposed=True)
+        dx = dx.reshape(T, N, H)
         dx += weights[:, :, None] * dcontext
         return _as_given(dx, layout)
 

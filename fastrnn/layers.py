@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import init
+from . import flat, init
 from ._arrays import as_choice, as_shape, as_size
+from .activations import sigmoid
 from .layer import Call, StatelessLayer
 from .params import Params
-from .activations import sigmoid
 
 Array = np.ndarray
 
@@ -105,9 +105,9 @@ class Dense(StatelessLayer):
         outer = tuple("..." for _ in range(max(np.ndim(x), 1) - 1))
         x = as_shape("x", x, self.dtype, (*outer, self.input_size))
         swapped = is_time_major_view(x)
-        rows = to_rows(x, swapped)
-        y = rows @ self.params["W"]
-        y += self.params["b"]
+        rows = np.ascontiguousarray(to_rows(x, swapped))
+        y = np.empty((len(rows), self.output_size), self.dtype)
+        flat.kernels().affine(rows, self.params["W"], self.params["b"], y)
         if self.activation is not None:
             y = _ACTIVATIONS[self.activation](y)
         kept = None if self.activation is None else y
@@ -116,11 +116,14 @@ class Dense(StatelessLayer):
     def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
         x, y, outer, swapped = record
         da = to_rows(as_shape("dy", dy, self.dtype, (*outer, self.output_size)), swapped)
-        if self.activation is not None:
-            da = da * _DERIVATIVES[self.activation](y)
-        grads["W"] += x.T @ da
-        grads["b"] += da.sum(axis=0)
-        return from_rows(da @ self.params["W"].T, outer, swapped) if input_gradient else None
+        da = np.ascontiguousarray(da if self.activation is None else da * _DERIVATIVES[self.activation](y))
+        kernels = flat.kernels()
+        kernels.add_outer(x, da, grads["W"], grads["b"])
+        if not input_gradient:
+            return None
+        dx = np.empty_like(x)
+        kernels.affine(da, self.params["W"], None, dx, transposed=True)
+        return from_rows(dx, outer, swapped)
 
     def __repr__(self) -> str:
         activation = "" if self.activation is None else f", {self.activation!r}"

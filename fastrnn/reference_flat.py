@@ -136,3 +136,30 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None, 
         dlogits *= (factor / total).astype(logits.dtype)[:, None]
         dlogits[each, targets] -= factor.astype(logits.dtype)
         return float(scale * np.sum(losses if weights is None else weights * losses))
+
+
+def affine(x: Array, W: Array, b: Array | None, y: Array, transposed: bool = False) -> None:
+    """y = x W + b, or x W' + b with ``transposed``: x (R, K), y (R, columns), all contiguous; b (columns,) or None."""
+    np.matmul(x, W.T if transposed else W, out=y)
+    if b is not None:
+        y += b
+
+
+def add_outer(x: Array, d: Array, dW: Array, db: Array | None) -> None:
+    """dW += x' d, and db += the sums of d's columns, for x (R, M) and d (R, columns)."""
+    dW += x.T @ d
+    if db is not None:
+        db += d.sum(axis=0)
+
+
+class Affine:
+    """`affine` with the same W and b again and again; it refers to both."""
+
+    def __init__(self, W: Array, b: Array | None, transposed: bool = False):
+        self._W, self._b = W.T if transposed else W, b
+
+    def run(self, x: Array, y: Array) -> None:
+        """Write y (R, columns) for x (R, K)."""
+        np.matmul(x, self._W, out=y)
+        if self._b is not None:
+            y += self._b

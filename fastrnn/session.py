@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, ops, reference, reference_session
+from . import backend, flat, ops, reference, reference_session
 from ._arrays import as_shape, as_size
 from .dropout import Dropout
 from .layer import Layer, StatefulLayer, StatelessLayer
@@ -44,13 +44,12 @@ class _DensePart:
     """A copy of a `Dense`, writing into arrays that it is given."""
 
     def __init__(self, layer: Dense):
-        self.W, self.b = layer.params["W"].copy(), layer.params["b"].copy()
+        self.affine = flat.kernels().Affine(layer.params["W"].copy(), layer.params["b"].copy())
         self.activation = None if layer.activation is None else _ACTIVATIONS[layer.activation]
 
     def run(self, x: Array, y: Array) -> None:
         """(R, D) -> y (R, O)."""
-        np.matmul(x, self.W, out=y)
-        y += self.b
+        self.affine.run(x, y)
         if self.activation is not None:
             self.activation(y, out=y)
 

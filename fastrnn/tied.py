@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import flat
 from ._arrays import as_size
 from .composite import Composite, check_part
 from .layer import Array, Call, Layer, masked, swapped
@@ -96,8 +97,8 @@ class Tied(Composite):
         vectors, kept = self.embedding._run(np.where(valid, x, 0) if valid is not None else x, inside, keep, valid)
         h, state, body = self.body._run(vectors, state, inside, keep)
         h = np.ascontiguousarray(h).reshape(T * N, self.embedding.output_size)
-        logits = h @ self.params["embedding.W"].T
-        logits += self.params["output.b"]
+        logits = np.empty((T * N, self.output_size), self.dtype)
+        flat.kernels().affine(h, self.params["embedding.W"], self.params["output.b"], logits, transposed=True)
         ends = valid if call.lengths is not None else None
         y = masked(logits.reshape(T, N, self.output_size), ends)
         record = _Record(kept, body, h, ends, (T, N), call.time_major)
@@ -109,9 +110,11 @@ class Tied(Composite):
         if dy is not None:
             dy = self._as_output("dy", dy, (T, N) if record.time_major else (N, T))
             rows = masked(dy if record.time_major else swapped(dy), record.ends).reshape(T * N, self.output_size)
-            own["W"] += rows.T @ record.h
+            rows, kernels, dh = np.ascontiguousarray(rows), flat.kernels(), np.empty_like(record.h)
+            kernels.add_outer(rows, record.h, own["W"], None)
             output["b"] += rows.sum(axis=0)
-            dh = (rows @ self.params["embedding.W"]).reshape(T, N, self.embedding.output_size)
+            kernels.affine(rows, self.params["embedding.W"], None, dh)
+            dh = dh.reshape(T, N, self.embedding.output_size)
         dvectors, dstate = self.body._adjoint(record.body, dh, dstate, body, True)
         self.embedding._adjoint(record.embedding, np.ascontiguousarray(dvectors), own, False)
         return None, dstate

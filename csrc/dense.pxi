@@ -1,0 +1,103 @@
+# Products of whole matrices: what layers without a scan are made of.
+
+cdef inline int threads_for(long work) noexcept nogil:
+    """Threads that so many multiply-adds are worth."""
+    if _has_forked_team or not built_with_openmp():
+        return 1
+    return <int>max(1, min(_threads, work // CALL_PER_THREAD))
+
+
+cdef class Affine:
+    """y = x W + b, or x W', with W packed once; see `fastrnn.reference_flat.Affine`."""
+    cdef Block block
+    cdef object W, b
+    cdef bint is_float, transposed, blas
+    cdef const Isa* isa
+    cdef long K, columns
+
+    def __cinit__(self, W, b, bint transposed=False):
+        self.is_float, self.transposed, self.blas, self.isa = W.dtype == np.float32, transposed, _blas, _isa
+        self.K, self.columns = W.shape[::-1] if transposed else W.shape
+        self.W, self.b = W, b
+        if self.is_float:
+            pack_affine(&self.isa.f32, self, <float*>memory(W))
+        else:
+            pack_affine(&self.isa.f64, self, <double*>memory(W))
+
+    def run(self, x, y):
+        """Write y (R, columns) for x (R, K)."""
+        if self.is_float:
+            run_affine(&self.isa.f32, self, <float*>memory(x), <float*>memory(y), len(x))
+        else:
+            run_affine(&self.isa.f64, self, <double*>memory(x), <double*>memory(y), len(x))
+
+
+cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) except -1:
+    if a.blas:
+        return 0
+    a.block = Block(k.packed_size(a.K, a.columns, 1) * sizeof(floating))
+    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, 1 if a.transposed else a.columns,
+           a.K if a.transposed else 1, 0, 0, a.columns)
+    a.W = None
+    return 0
+
+
+cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, floating* y, long R) except -1:
+    cdef Product[floating] product
+    cdef const floating* b = <floating*>memory(a.b)
+    cdef long K = a.K, columns = a.columns, r
+    cdef int threads = threads_for(R * K * columns)
+    if a.blas:
+        for r in range(R if b != NULL else 0):
+            memcpy(y + r * columns, b, columns * sizeof(floating))
+        gemm(False, a.transposed, R, columns, K, x, K, <floating*>memory(a.W), K if a.transposed else columns,
+             b != NULL, y, columns)
+        return 0
+    product.K, product.columns, product.a, product.row_stride, product.k_stride = K, columns, x, K, 1
+    product.panels, product.bias, product.out = <floating*>a.block.start, b, y
+    product.ld, product.add = columns, False
+    if threads == 1:
+        k.product(&product, 0, R, 0, columns)
+        return 0
+    use_team(threads)
+    with nogil, parallel(num_threads=threads):
+        k.product(&product, R * threadid() // team_size(), R * (threadid() + 1) // team_size(), 0, columns)
+    return 0
+
+
+def affine(x, W, b, y, bint transposed=False):
+    """y = x W + b, or x W'; see `fastrnn.reference_flat.affine`."""
+    Affine(W, b, transposed).run(x, y)
+
+
+def add_outer(x, d, dW, db):
+    """dW += x' d, db += column sums of d; see `fastrnn.reference_flat.add_outer`."""
+    if x.dtype == np.float32:
+        add_outer_of(&_isa.f32, x, d, dW, <float*>memory(db))
+    else:
+        add_outer_of(&_isa.f64, x, d, dW, <double*>memory(db))
+
+
+cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except -1:
+    cdef Outer[floating] outer
+    cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.panel_units(1)
+    cdef long size = k.outer_scratch(M, 0)
+    cdef int threads = threads_for(R * M * columns)
+    cdef Block scratch = Block(threads * size * sizeof(floating))
+    cdef floating* start
+    outer.R, outer.columns, outer.b, outer.ldb = R, columns, <floating*>memory(d), columns
+    outer.a[0], outer.M[0], outer.out[0], outer.M[1] = <floating*>memory(x), M, <floating*>memory(dW), 0
+    outer.ld, outer.sums = columns, db
+    if _blas:
+        gemm(True, False, M, columns, outer.R, outer.a[0], M, outer.b, columns, True, outer.out[0], columns)
+        outer.M[0] = 0
+        threads = 1
+    if threads == 1:
+        k.outer(&outer, 0, columns, <floating*>scratch.start)
+        return 0
+    start = <floating*>scratch.start
+    use_team(threads)
+    with nogil, parallel(num_threads=threads):
+        k.outer(&outer, split(columns, unit, threadid(), team_size()),
+                split(columns, unit, threadid() + 1, team_size()), start + threadid() * size)
+    return 0
