@@ -223,10 +223,11 @@ class MaxSteps(_PooledSteps):
 
     def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
         T, N, D = x.shape
-        y, at, some = np.zeros((N, D), self.dtype), np.zeros((N, D), np.intp), np.full((N,), T > 0)
+        y, at = np.zeros((N, D), self.dtype), np.zeros((N, D), np.intp)
+        some: Array = np.full(N, T > 0)
         if T:
             if valid is not None:
-                x, some = np.where(valid[:, :, None], x, -np.inf), valid.any(axis=0)
+                x, some = np.where(valid[:, :, None], x, -np.inf), np.asarray(valid.any(axis=0))
             at = x.argmax(axis=0)
             y[...] = np.take_along_axis(x, at[None], axis=0)[0]
             y[~some] = 0

@@ -85,7 +85,7 @@ class SequenceTagger(SequenceEstimator):
     >>> from fastrnn.models import SequenceTagger
     >>> texts = [["a", "big", "dog", "barks"], ["the", "dog", "barks"], ["a", "cat", "sleeps"]] * 10
     >>> tags = [["det", "adj", "noun", "verb"], ["det", "noun", "verb"], ["det", "noun", "verb"]] * 10
-    >>> model = SequenceTagger(hidden=8, epochs=40, dropout=0.0, token_dropout=0.0, random_state=0)
+    >>> model = SequenceTagger(hidden=16, epochs=100, dropout=0.0, token_dropout=0.0, random_state=0)
     >>> model = model.fit(texts, tags)
     >>> model.predict([["the", "big", "cat", "sleeps"]])[0].tolist()
     ['det', 'adj', 'noun', 'verb']

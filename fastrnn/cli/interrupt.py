@@ -1,0 +1,50 @@
+"""Ctrl-C as a wish to stop training and keep what was learned."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ..callbacks import Callback
+
+if TYPE_CHECKING:
+    from ..fitting import Run
+
+
+class StopOnCtrlC(Callback):
+    """Within ``with``, Ctrl-C ends a training after the update under way, with its best weights.
+
+    Before the first update and for a second Ctrl-C it is a KeyboardInterrupt as ever. Works in the main thread.
+
+    Attributes
+    ----------
+    struck : bool
+        Whether a training was ended.
+    """
+
+    def __init__(self) -> None:
+        self.struck = self._trains = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopOnCtrlC:
+        self._before = signal.signal(signal.SIGINT, self._strike)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _strike(self, number: int, frame: FrameType | None) -> None:
+        if self.struck or not self._trains:
+            raise KeyboardInterrupt
+        self.struck = True
+
+    def begin(self, run: Run) -> None:
+        self._trains = True
+
+    def after_step(self, run: Run) -> None:
+        if self.struck:
+            run.stop("stopped by Ctrl-C")
+
+    def end(self, run: Run) -> None:
+        self._trains = False

@@ -1,0 +1,127 @@
+"""The steps of a time series: dates or numbers equally far apart, and how they go on."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+FORMATS = (
+    *("%Y-%m-%d", "%Y%m%d", "%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
+    *("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"),
+)
+DAY, WEEK, YEAR = timedelta(days=1), timedelta(days=7), timedelta(days=365.25)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Names of steps.
+
+    Attributes
+    ----------
+    label : function of int
+        The name of step k, from 0; also beyond the end.
+    spacing : str
+        How far they are apart, in words.
+    season : float or None
+        Steps that are likely to be a season: a day of what is taken more often, a week of days, a year of weeks,
+        months and quarters.
+    """
+
+    label: Callable[[int], str]
+    spacing: str
+    season: float | None = None
+
+
+def numbered() -> Timeline:
+    """Steps without names: 1, 2, ..."""
+    return Timeline(lambda k: str(k + 1), "no dates")
+
+
+def timeline(cells: Sequence[str]) -> Timeline | None:
+    """What these cells, at least two, are the names of; None where they are not equally far apart.
+
+    Raises
+    ------
+    ValueError
+        They go back in time.
+
+    Examples
+    --------
+    >>> from fastrnn.cli.timeline import timeline
+    >>> months = timeline(["2001-10-31", "2001-11-30", "2001-12-31"])
+    >>> months.label(4), months.spacing, months.season
+    ('2002-02-28', '1 month', 12.0)
+    >>> timeline(["1990", "1992"]).label(2)
+    '1994'
+    """
+    found = [_dated(cells, dates, form) for form in FORMATS if (dates := _dates(cells, form))]
+    return next((line for line in [*found, _counted(cells)] if line is not None), None)
+
+
+def looks_like_time(cells: Sequence[str]) -> bool:
+    """Whether a column is made of dates, or of numbers that rise evenly."""
+    return any(_dates(cells, form) for form in FORMATS) or _counted(cells) is not None
+
+
+def _dates(cells: Sequence[str], form: str) -> list[datetime]:
+    """All cells as dates of a format; none where one is not."""
+    if form == "%Y%m%d" and not all(len(cell) == 8 for cell in cells):
+        return []
+    try:
+        return [datetime.strptime(cell, form) for cell in cells]
+    except ValueError:
+        return []
+
+
+def _dated(cells: Sequence[str], dates: list[datetime], form: str) -> Timeline | None:
+    _check_order([later >= earlier for earlier, later in pairwise(dates)], cells)
+    gaps = {later - earlier for earlier, later in pairwise(dates)}
+    if len(gaps) == 1 and (gap := gaps.pop()) > timedelta():
+        return Timeline(lambda k: (dates[0] + k * gap).strftime(form), _in_words(gap), _season(gap))
+    numbers = [12 * date.year + date.month for date in dates]
+    months = {later - earlier for earlier, later in pairwise(numbers)}
+    at_end = all(date.day == calendar.monthrange(date.year, date.month)[1] for date in dates)
+    if len(months) != 1 or 0 in months or not (at_end or len({date.day for date in dates}) == 1):
+        return None
+    step = months.pop()
+
+    def label(k: int) -> str:
+        year, month = divmod(numbers[0] + k * step - 1, 12)
+        last = calendar.monthrange(year, month + 1)[1]
+        return dates[0].replace(year=year, month=month + 1, day=last if at_end else dates[0].day).strftime(form)
+
+    spacing = f"{step} month{'s' if step > 1 else ''}"
+    return Timeline(label, spacing, 12 / step if 12 / step >= 2 else None)
+
+
+def _counted(cells: Sequence[str]) -> Timeline | None:
+    """Whole numbers that rise by the same each time, such as years."""
+    try:
+        numbers = [int(cell) for cell in cells]
+    except ValueError:
+        return None
+    gaps = {later - earlier for earlier, later in pairwise(numbers)}
+    if len(gaps) != 1 or (gap := gaps.pop()) < 1:
+        return None
+    return Timeline(lambda k: str(numbers[0] + k * gap), str(gap))
+
+
+def _check_order(rises: Sequence[bool], cells: Sequence[str]) -> None:
+    if False in rises:
+        k = list(rises).index(False)
+        raise ValueError(f"rows must go from the oldest to the newest, got {cells[k + 1]!r} after {cells[k]!r}")
+
+
+def _in_words(gap: timedelta) -> str:
+    if gap % DAY:
+        return str(gap)
+    return f"{gap.days} day{'s' if gap.days > 1 else ''}"
+
+
+def _season(gap: timedelta) -> float | None:
+    period = DAY if gap < DAY else WEEK if gap == DAY else YEAR
+    steps = period / gap
+    return steps if steps >= 2 else None
