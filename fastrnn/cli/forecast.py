@@ -175,7 +175,7 @@ def _chosen_columns(table: Table, time: int | None, wanted: Sequence[str] | None
         return [k for k in range(len(table.columns)) if k != time]
     chosen = [table.index(column) for column in wanted]
     if time in chosen:
-        raise ValueError(f"--column must not be that of --time, got {table.columns[time]!r}")  # type: ignore[index]
+        raise ValueError(f"--column must not be that of --time, got {table.columns[time]!r}")
     return list(dict.fromkeys(chosen))
 
 
@@ -246,7 +246,7 @@ def _check_picture(path: str) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    kinds = Figure().canvas.get_supported_filetypes()  # type: ignore[attr-defined]
+    kinds = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix.removeprefix(".") not in kinds:
         raise ValueError(f"--plot must end in .png, .svg, .pdf or another kind of picture, got {path!r}")
 
