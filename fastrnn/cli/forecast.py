@@ -289,8 +289,7 @@ def _draw(path: str, model: Any, series: Series, steps: Timeline, time_name: str
     figure = model.plot(ahead, history=series.last(before))
     last = figure.axes[-1]
     last.xaxis.get_major_locator().set_params(integer=True)
-    first, end = len(series.values) - before, len(series.values) + ahead
-    last.xaxis.set_major_formatter(lambda step, _: steps.label(round(step)) if first <= step < end else "")
+    last.xaxis.set_major_formatter(lambda step, _: steps.label(round(step)) if step >= 0 else "")
     last.set_xlabel(time_name)
     if len(series.columns) == 1:
         last.set_title(series.columns[0])

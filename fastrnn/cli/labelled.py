@@ -130,13 +130,13 @@ def _label_column(table: Table, wanted: str | None, *, required: bool) -> int | 
             return k
     if not required:
         return None
-    if len(table.columns) < 2:
-        raise ValueError(f"{table.name} must have a column of labels and others to learn from, got one column")
     return len(table.columns) - 1 if table.has_header else 0
 
 
 def _from_table(table: Table, label: int | None, text: str | None) -> Labelled:
     others = [k for k in range(len(table.columns)) if k != label]
+    if not others:
+        raise ValueError(f"{table.name} must have labels and texts or numbers to learn from, got one column")
     column = _text_column(table, others, text)
     if column == label and label is not None:
         raise ValueError(f"--text must not be the column of the labels, {table.columns[label]!r}")

@@ -78,13 +78,23 @@ def _dates(cells: Sequence[str], form: str) -> list[datetime]:
 
 def _dated(cells: Sequence[str], dates: list[datetime], form: str) -> Timeline | None:
     _check_order([later >= earlier for earlier, later in pairwise(dates)], cells)
+    return _by_month(dates, form) or _by_gap(dates, form)
+
+
+def _by_gap(dates: list[datetime], form: str) -> Timeline | None:
+    """Dates as many seconds apart each time."""
     gaps = {later - earlier for earlier, later in pairwise(dates)}
-    if len(gaps) == 1 and (gap := gaps.pop()) > timedelta():
-        return Timeline(lambda k: (dates[0] + k * gap).strftime(form), _in_words(gap), _season(gap))
+    if len(gaps) != 1 or (gap := gaps.pop()) <= timedelta():
+        return None
+    return Timeline(lambda k: (dates[0] + k * gap).strftime(form), _in_words(gap), _season(gap))
+
+
+def _by_month(dates: list[datetime], form: str) -> Timeline | None:
+    """Dates as many months apart each time, on the same day or on the last one."""
     numbers = [12 * date.year + date.month for date in dates]
     months = {later - earlier for earlier, later in pairwise(numbers)}
     at_end = all(date.day == calendar.monthrange(date.year, date.month)[1] for date in dates)
-    if len(months) != 1 or 0 in months or not (at_end or len({date.day for date in dates}) == 1):
+    if len(months) != 1 or 0 in months or not (at_end or len({(date.day, date.time()) for date in dates}) == 1):
         return None
     step = months.pop()
 

@@ -1,0 +1,187 @@
+"""``fastrnn classify``."""
+
+from __future__ import annotations
+
+import csv
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+from fastrnn.models import LanguageModel, SequenceClassifier
+
+FAST = ("--hidden", 8, "--embedding", 8, "--dropout", 0.1, "--learning-rate", 0.03, "--epochs", 20, "--quiet")
+GOOD, BAD = ("warm", "clever", "a joy", "moving"), ("dull", "cold", "a mess", "silly")
+
+
+def _texts(words: tuple[str, ...], count: int = 60) -> list[str]:
+    rng, subjects = np.random.default_rng(0), ("the film", "its story", "the ending")
+    return [f"{rng.choice(subjects)} is {rng.choice(words)}" for _ in range(count)]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    with (tmp_path / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["number", "review", "stars"])
+        for k, (good, bad) in enumerate(zip(_texts(GOOD), _texts(BAD), strict=True)):
+            writer.writerows([[k, good, "five"], [k, bad, "one"]])
+    return tmp_path / "reviews.csv"
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> tuple[Path, Path]:
+    """A file per class, in Latin-1; one line has a NEL in it, which ends none."""
+    (tmp_path / "films.neg").write_bytes("\n".join(_texts(BAD)).encode("latin-1"))
+    (tmp_path / "films.pos").write_bytes("\n".join([*_texts(GOOD), "café\x85 moving"]).encode("latin-1"))
+    return tmp_path / "films.neg", tmp_path / "films.pos"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _accuracy(printed: str) -> float:
+    found = re.search(r"^accuracy ([\d.]+)$", printed, re.M)
+    assert found is not None, printed
+    return float(found[1])
+
+
+def test_a_table_of_texts_to_a_model_measures_and_predictions(reviews, tmp_path):
+    options = ("--label", "stars", "--text", "review", *FAST)
+    outputs = ("-o", tmp_path / "stars.safetensors", "--predictions", tmp_path / "tested.csv")
+    found = commands.succeed("classify", reviews, *options, *outputs)
+    assert "learned 108 sequences, measured on 12 others" in found.stdout
+    assert re.search(r"^five +1\.000", found.stdout, re.M)
+    rows = _rows(tmp_path / "tested.csv")
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert (len(rows), np.mean(right)) == (12, pytest.approx(_accuracy(found.stdout), abs=1e-3))
+    lines = reviews.read_text().splitlines()
+    for row in rows:
+        assert row["text"] in lines[int(row["line"]) - 1]
+        assert float(row["p_five"]) + float(row["p_one"]) == pytest.approx(1, abs=1e-5)
+    again = commands.succeed("classify", reviews, *options, *outputs)
+    assert again.stdout == found.stdout
+    other = commands.succeed("classify", reviews, *options, *outputs, "--seed", 1)
+    assert {row["line"] for row in _rows(tmp_path / "tested.csv")} != {row["line"] for row in rows}
+    assert "measured on 12 others" in other.stdout
+
+
+def test_a_file_for_each_class_in_latin_1(films, tmp_path):
+    found = commands.succeed("classify", *films, *FAST, cwd=tmp_path)
+    assert "learned 109 sequences, measured on 12 others" in found.stdout
+    assert _accuracy(found.stdout) == 1
+    assert "is not in UTF-8 and is read as Latin-1" in found.stderr
+    assert SequenceClassifier.load(tmp_path / "classifier.safetensors").classes_.tolist() == ["neg", "pos"]
+    commands.fail("must be text in utf-8", "classify", *films, "--encoding", "utf-8", cwd=tmp_path)
+
+
+def test_a_model_labels_lines_tables_and_pipes(films, tmp_path):
+    commands.succeed("classify", *films, *FAST, cwd=tmp_path)
+    model = ("--model", tmp_path / "classifier.safetensors")
+    found = commands.succeed("classify", *model, "-", given="a joy\n\nthe film is dull\n")
+    rows = list(csv.DictReader(found.stdout.splitlines()))
+    assert [(row["file"], row["line"], row["predicted"]) for row in rows] == [
+        ("stdin", "1", "pos"),
+        ("stdin", "3", "neg"),
+    ]
+    (tmp_path / "new.csv").write_text("text,label\nthe film is cold,neg\nthe film is warm,neg\n")
+    found = commands.succeed("classify", *model, tmp_path / "new.csv", "--predictions", tmp_path / "out.csv")
+    assert _accuracy(found.stdout) == 0.5
+    assert [row["predicted"] for row in _rows(tmp_path / "out.csv")] == ["neg", "pos"]
+
+
+def _write_numbers(path: Path, header: bool, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    lines = ["\t".join(["kind", *map(str, range(8))])] if header else []
+    for k in range(80):
+        label, count = k % 2, 8 - k % 3
+        numbers = [f"{(1 if label else -1) * t / 8 + 0.1 * rng.normal():.4f}" for t in range(count)]
+        lines.append("\t".join([str(label), *numbers, *[""] * (8 - count)]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("header", [False, True], ids=["without header", "with header"])
+def test_sequences_of_numbers_with_a_test_file(tmp_path, header):
+    train = _write_numbers(tmp_path / "train.tsv", header, 0)
+    test = _write_numbers(tmp_path / "test.tsv", header, 1)
+    named = ("--label", "kind") if header else ()
+    found = commands.succeed("classify", train, "--test", test, *named, *FAST, cwd=tmp_path)
+    assert "learned 80 sequences, measured on 80 others" in found.stdout
+    assert _accuracy(found.stdout) > 0.95
+    model = ("--model", tmp_path / "classifier.safetensors", "--label", "kind" if header else "1")
+    assert _accuracy(commands.succeed("classify", *model, test, "--predictions", tmp_path / "p.csv").stdout) > 0.95
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\nwords\n")
+    commands.fail("the model was trained on numbers, ", "classify", *model[:2], texts)
+
+
+def test_a_class_of_its_own_files_for_testing(films, tmp_path):
+    for path in films:
+        path.with_stem("test").write_bytes(path.read_bytes())
+    tests = [path.with_stem("test") for path in films]
+    found = commands.succeed("classify", *films, "--test", *tests, *FAST, cwd=tmp_path)
+    assert "measured on 121 others" in found.stdout
+    commands.fail("--test must have a file for each class, neg, pos", "classify", *films, "--test", tests[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\ngood,yes\nbad,yes\n", "at least two classes to learn from, got only one class"),
+        ("text,label\ngood,yes\nbad,\n", "line 3, column 'label': must be a label, the cell is empty"),
+        ("text,title,label\ngood,so,yes\nbad,la,no\n", "several columns with text, 'text', 'title'"),
+        ("a,b,label\n1,2,yes\n3,nan,no\n", "line 3, column 'b': must be a finite number, got 'nan'"),
+        ("a,b,label\n1,2,yes\n,,no\n", "line 3: must have numbers, got none"),
+        ("a,b,label\n1,2,yes\n3,x,no\n4,5,no\n6,7,yes\n", "line 3, column 'b': must be a number, got 'x'"),
+        ("label\nyes\nno\n", "to learn from"),
+    ],
+    ids=["one class", "no label", "several texts", "nan", "no numbers", "a word", "labels only"],
+)
+def test_tables_that_will_not_do(tmp_path, content, message):
+    (tmp_path / "some.csv").write_text(content)
+    commands.fail(message, "classify", "some.csv", cwd=tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["some.csv"]
+
+
+def test_arguments_that_do_not_go_together(films, reviews, tmp_path):
+    commands.fail("has no labels", "classify", films[0])
+    commands.fail("one table is read at a time", "classify", reviews, films[0])
+    commands.fail("exclude each other", "classify", *films, "--test", *films, "--test-fraction", 0.2)
+    commands.fail("--hidden for learning", "classify", "--model", "m", films[0], "--hidden", 3)
+    commands.fail("see --test-fraction", "classify", *films, "--test-fraction", 0, "--predictions", tmp_path / "p")
+    commands.fail("--encoding must be one that Python knows", "classify", *films, "--encoding", "latin-99")
+
+
+def test_a_model_of_another_kind(films, tmp_path):
+    path = tmp_path / "lm.safetensors"
+    LanguageModel(hidden=4, batch_size=1, steps=8, epochs=1, random_state=0).fit("to be or not " * 20).save(path)
+    commands.fail("must hold a SequenceClassifier, got a LanguageModel", "classify", "--model", path, films[0])
+    commands.fail("must be a whole safetensors file", "classify", "--model", films[0], films[0])
+
+
+def test_ctrl_c_keeps_and_measures_the_best_model(films, tmp_path):
+    process = subprocess.Popen(
+        commands.command("classify", *films, "--epochs", 1_000_000, "--patience", 1_000_000),
+        env=commands.environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    while b"epoch" not in process.stderr.read(64):
+        assert process.poll() is None
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err and b"this is the best model so far" in err
+    assert 0 <= _accuracy(out.decode()) <= 1
+    assert len(SequenceClassifier.load(tmp_path / "classifier.safetensors").predict(["warm"])) == 1

@@ -1,0 +1,189 @@
+"""``fastrnn forecast``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+from fastrnn.cli.timeline import looks_like_time, timeline
+from fastrnn.models import Forecaster
+
+FAST = ("--hidden", 4, "--epochs", 2, "--quiet")
+ROWS = 96
+
+
+def _months(k: int) -> str:
+    return f"{2000 + k // 12}-{k % 12 + 1:02}"
+
+
+def _value(k: int) -> float:
+    return 50 + 0.2 * k + 5 * math.sin(2 * math.pi * k / 12)
+
+
+def _write(path: Path, rows: list[list[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def _monthly() -> list[list[object]]:
+    return [["month", "sales"], *([_months(k), f"{_value(k):.4f}"] for k in range(ROWS))]
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> Path:
+    return _write(tmp_path / "sales.csv", _monthly())
+
+
+def _read(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_a_season_ahead_with_dates_and_an_interval(sales):
+    found = commands.succeed("forecast", sales, *FAST)
+    head, *rows = _read(found.stdout)
+    assert head == ["month", "sales", "sales_0.1", "sales_0.9"]
+    assert [row[0] for row in rows] == [_months(ROWS + k) for k in range(12)]
+    numbers = np.array([row[1:] for row in rows], float)
+    assert np.all((numbers[:, 1] <= numbers[:, 0]) & (numbers[:, 0] <= numbers[:, 2]))
+    assert np.abs(numbers[:, 0] - [_value(ROWS + k) for k in range(12)]).max() < 1.0
+    assert "a season of 12 steps; 12 steps ahead" in found.stderr
+    assert commands.succeed("forecast", sales, *FAST).stdout == found.stdout
+
+
+def test_files_picture_model_and_backtest(sales, tmp_path):
+    names = {name: tmp_path / name for name in ("ahead.csv", "ahead.png", "model.safetensors")}
+    output = ("-o", names["ahead.csv"], "--plot", names["ahead.png"], "--save", names["model.safetensors"])
+    found = commands.succeed(
+        "forecast", sales, *FAST, "--steps", 5, "--interval", 0.5, "--seed", 3, *output, "--backtest"
+    )
+    assert re.match(r"\d+ origins, 5 steps ahead: MASE [\d.]+ .*within the 50% interval\n$", found.stdout)
+    head, *rows = _read(names["ahead.csv"].read_text())
+    assert head == ["month", "sales", "sales_0.25", "sales_0.75"]
+    assert names["ahead.png"].read_bytes().startswith(b"\x89PNG")
+    model = Forecaster.load(names["model.safetensors"])
+    assert model.horizon == 5
+    assert np.allclose(model.predict(5)[:, 0], [float(row[1]) for row in rows], rtol=1e-6)
+    shown = commands.succeed("forecast", sales, *FAST, "--steps", 5, "--interval", 0.5, "--seed", 3).stdout
+    assert _read(shown) == [head, *rows]
+
+
+def test_columns_and_a_pipe_without_dates(tmp_path):
+    rows = [["a", "b", "c"], *([f"{_value(k)}", "word", f"{_value(k + 3)}"] for k in range(ROWS))]
+    path = _write(tmp_path / "some.csv", rows)
+    found = commands.succeed("forecast", path, *FAST, "--column", "a", "--column", "c", "--season", 12)
+    head, *ahead = _read(found.stdout)
+    assert head == ["step", "a", "a_0.1", "a_0.9", "c", "c_0.1", "c_0.9"]
+    assert [row[0] for row in ahead] == [str(ROWS + 1 + k) for k in range(12)]
+    numbers = "".join(f"{_value(k)}\n" for k in range(ROWS))
+    lines = _read(commands.succeed("forecast", "-", *FAST, "--season", "none", given=numbers).stdout)
+    assert len(lines) == 11
+    commands.fail("line 2, column 'b': must be a number, got 'word'", "forecast", path, *FAST)
+    commands.fail("has no column 'd': they are 'a', 'b', 'c'", "forecast", path, *FAST, "--column", "d")
+
+
+def test_empty_cells_are_gaps_and_those_at_the_end_are_to_come(tmp_path):
+    rows = _monthly()
+    whole = commands.succeed("forecast", _write(tmp_path / "whole.csv", rows), *FAST).stdout
+    for k, cell in ((10, ""), (40, "NA")):
+        rows[k][1] = cell
+    path = _write(tmp_path / "gaps.csv", [*rows, [_months(ROWS), ""], [_months(ROWS + 1), ""]])
+    found = commands.succeed("forecast", path, *FAST)
+    assert f"2 gaps are filled along the line between their neighbours, the first at {path}, line 11" in found.stderr
+    assert "no value in its last 2 rows" in found.stderr
+    assert [row[0] for row in _read(found.stdout)] == [row[0] for row in _read(whole)]
+    commands.fail(
+        "line 11, column 'sales': must be a number, the cell is empty", "forecast", path, "--missing", "error"
+    )
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "inf"])
+def test_nan_is_named_by_line_and_column(tmp_path, cell):
+    rows = _monthly()
+    rows[20][1] = cell
+    path = _write(tmp_path / "sales.csv", rows)
+    commands.fail(f"{path}, line 21, column 'sales': must be a finite number, got '{cell}'", "forecast", path)
+    if cell != "inf":
+        assert len(_read(commands.succeed("forecast", path, *FAST, "--missing", "interpolate").stdout)) == 13
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("month,sales\n", "must have rows, got a header only"),
+        ("month,sales\n2000-01,1\n2000-02\n", "line 3: must have 2 cells, as the first line, got 1"),
+        ("month,sales\n2000-01,1\n2000-02,2\n2000-03,3\n", "series must have more rows"),
+        ("month,sales\n2000-02,1\n2000-01,2\n", "from the oldest to the newest, got '2000-01' after '2000-02'"),
+        ("sales,sales\n1,2\n3,4\n", "columns of different names, got 'sales' twice"),
+        ('month,sales\n2000-01,"1\n', "must be CSV"),
+        ("month,sales\n2000-01,\n2000-02,\n", "must have numbers in column 'sales', got none"),
+    ],
+    ids=["header only", "ragged", "few", "newest first", "twice", "open quote", "no numbers"],
+)
+def test_tables_that_will_not_do(tmp_path, content, message):
+    (tmp_path / "sales.csv").write_text(content)
+    commands.fail(message, "forecast", "sales.csv", "-o", "ahead.csv", cwd=tmp_path)
+    assert not (tmp_path / "ahead.csv").exists()
+
+
+def test_a_picture_of_no_kind_is_told_of_first(sales):
+    commands.fail("--plot must end in .png", "forecast", sales, "--plot", sales.with_suffix(".doc"))
+
+
+def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
+    output = tmp_path / "ahead.csv"
+    process = subprocess.Popen(
+        commands.command("forecast", sales, "--epochs", 1_000_000, "--validation-fraction", 0, "-o", output),
+        env=commands.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    while b"epoch" not in process.stderr.read(64):
+        assert process.poll() is None
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert b"stopped; this is the forecast of what was learned so far" in err
+    assert len(_read(output.read_text())) == 13
+
+
+@pytest.mark.parametrize(
+    ("cells", "ahead", "season"),
+    [
+        (["2000-01-01", "2000-01-02", "2000-01-03"], "2000-01-05", 7),
+        (["19991218", "19991225", "20000101"], "20000115", 365.25 / 7),
+        (["2000-01-31", "2000-02-29", "2000-03-31"], "2000-05-31", 12),
+        (["2000-03-15", "2000-06-15", "2000-09-15"], "2001-03-15", 4),
+        (["1.1.2000", "1.1.2001", "1.1.2002"], "01.01.2004", None),
+        (["2000-01-01 00:00", "2000-01-01 06:00", "2000-01-01 12:00"], "2000-01-02 00:00", 4),
+        (["1700", "1701", "1702"], "1704", None),
+        (["-4", "-2", "0"], "4", None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_timelines_go_on(cells, ahead, season):
+    found = timeline(cells)
+    assert found.label(4) == ahead
+    assert found.season == (None if season is None else pytest.approx(season))
+    assert [found.label(k) for k in range(3)] == cells or cells[0] == "1.1.2000"
+
+
+def test_what_is_no_timeline():
+    assert timeline(["2000-01-01", "2000-01-02", "2000-01-04"]) is None
+    assert looks_like_time(["2000-01-01", "2000-01-02", "2000-01-04"])
+    assert not looks_like_time(["3.5", "4.5", "5.5"])
+    assert not looks_like_time(["3", "4", "9"])
+    with pytest.raises(ValueError, match="oldest to the newest"):
+        timeline(["2000-01-02", "2000-01-01"])
