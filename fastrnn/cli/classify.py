@@ -77,7 +77,9 @@ def add(commands: Any) -> None:
         "--dropout", type=share, metavar="P", help="share of features left out (default: 0.7; of numbers 0)"
     )
     training.add_argument("--class-weight", choices=("balanced",), help="rare classes count for more")
-    training.add_argument("--epochs", type=size, metavar="K", help="passes over the data, at most (default: 100)")
+    training.add_argument(
+        "--epochs", type=size, metavar="K", help="passes over the data, at most (default: 5; over numbers 100)"
+    )
     training.add_argument("--batch-size", type=size, metavar="N", help="sequences of an update (default: 32)")
     training.add_argument("--learning-rate", type=positive, metavar="R", help="default: 0.003")
     training.add_argument(
