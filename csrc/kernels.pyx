@@ -97,115 +97,12 @@ def fma_peak():
 
 
 include "math.pxi"
+include "door.pxi"
+include "plan.pxi"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The plan of a call
-
-cdef extern from *:
-    """
-    // Bytes of projected input (or of da) that a chunk of time may fill: half an L2, so that it is still there when
-    // the chunk's steps run; but at least as many rows as make good use of a weight once it is read.
-    static const long CHUNK_BYTES = 512 * 1024;
-    static const long FORWARD_ROWS = 128;
-    static const long GRADIENT_ROWS = 512;
-    // Rows that make a thread's share worth while; below, units are split. Multiply-adds of a thread's share of a
-    // step, and of the whole call, below which it is over before a second thread has noticed.
-    static const long ROWS_PER_THREAD = 4;
-    static const long STEP_PER_THREAD = 16 * 1024;
-    static const long CALL_PER_THREAD = 256 * 1024;
-    """
-    const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD, CALL_PER_THREAD
-
-
-cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
-    """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
-    cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
-    cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
-    cdef long work = s.N * s.S * s.H * s.cell.gates
-    if backward:
-        rows = max(rows, GRADIENT_ROWS)
-    s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
-    s.threads = 1
-    if not s.blas and not _has_forked_team and built_with_openmp():
-        s.threads = <int>max(1, min(_threads, min(work // STEP_PER_THREAD, work * s.steps // CALL_PER_THREAD)))
-    s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
-
-
-cdef long row_split(Scan[floating]* s, int thread, int threads) noexcept nogil:
-    """First row of a thread's share: shares hold the same number of steps, whatever the rows' lengths."""
-    cdef long total = 0, t, row
-    cdef long long want, have = 0
-    if thread == 0:
-        return 0
-    if thread == threads:
-        return s.N
-    if s.steps == 0 or s.rows[s.steps - 1] == s.N:
-        return s.N * thread // threads
-    for t in range(s.steps):
-        total += s.rows[t]
-    want = <long long>total * thread // threads
-    # rows are ordered by falling length: row `row` lives for as many steps as have rows[t] > row
-    t = s.steps
-    for row in range(s.N):
-        if have >= want:
-            return row
-        while t > 0 and s.rows[t - 1] <= row:
-            t -= 1
-        have += t
-    return s.N
-
-
-cdef long split(long n, long unit, int thread, int threads) noexcept nogil:
-    """First of a thread's share of n things that come in groups of ``unit``."""
-    return min(n, (n + unit - 1) // unit * thread // threads * unit)
-
-
-cdef long first_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
-    """First packed row of the chunk of steps t0..t1; the reverse direction walks memory backwards."""
-    return min(s.start[t0], s.start[t1 - 1])
-
-
-cdef long last_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
-    return max(s.start[t0] + s.rows[t0], s.start[t1 - 1] + s.rows[t1 - 1])
-
-
-cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
-    """Lay out the scratch of a call in one block; return its size. One vector of slack follows pre: see cells.hpp."""
-    cdef Arena arena
-    cdef const Cell* cell = &s.cell
-    cdef long N = s.N, H = s.H, S = s.S, rows = s.chunk * N, width = cell.blocks * H, k
-    cdef const Kernels[floating]* kernels = s.kernels
-    cdef bint is_lstm = s.c0 != NULL, peeps = cell.diagonal or cell.full
-    arena.base = base
-    arena.used = 0
-    if not s.blas and not s.packed:
-        for k in range(s.n_weights):
-            arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
-    arena.take(s.pre, rows * width + kernels.lanes)
-    arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
-    arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)
-    arena.take_if(cell.normed, s.scale, 3 * N)
-    arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
-    arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
-    arena.take_if(s.blas, s.product, N * max(S, H))
-    if backward:
-        arena.take(s.edge, N * width)
-        arena.take(s.outer, s.threads * kernels.outer_scratch(max(s.D, H), max(S, H)))
-        arena.take_if(cell.any, s.total, rows * S)
-        arena.take_if(cell.projected, s.dinner, N * H)
-        arena.take_if(peeps, s.c_prev, rows * H)
-        arena.take_if(s.new_c != NULL, s.dc_last, N * H)
-        arena.take_if(cell.normed, s.du, rows * width)
-        arena.take_if(cell.normed and is_lstm, s.dsquashed, rows * H)
-    else:
-        arena.take_if(cell.normed, s.raw, N * width)
-        if not s.keep:
-            arena.take_if(cell.gates_in_inference, s.gates, N * cell.saved * H)
-            arena.take_if(s.new_c != NULL, s.c_new, N * H)
-            arena.take_if(cell.normed, s.chunk_scale, rows * cell.norms)
-    return arena.used
-
+# What both directions are made of
 
 cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
     """Pack the matrices of all products; a thread's share of each."""
@@ -218,9 +115,6 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
                        w.ld if w.transposed else 1, w.units, split(w.units, unit, thread, threads),
                        split(w.units, unit, thread + 1, threads))
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What both directions are made of
 
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
@@ -531,121 +425,6 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
         # lanes past H read the slack: what lies there may be denormal, which some CPUs compute 100 times slower
         memset(s.pre + s.chunk * s.N * s.cell.blocks * s.H, 0, s.kernels.lanes * sizeof(floating))
         run(s, backward)
-    return 0
-
-
-cdef inline void* memory(array) noexcept:
-    """The array's memory, or null for None."""
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
-
-
-cdef dict _kinds = {name: k for k, name in enumerate((
-    "tanh", "sigmoid", "relu", "linear", "softsign", "softplus", "hard_sigmoid", "leaky_relu", "thresholded_relu",
-    "scaled_tanh", "affine", "elu",
-))}
-cdef tuple _names = ("rnn", "lstm", "gru", "gru_before")
-_TANH, _SIGMOID, _RELU = _kinds["tanh"], _kinds["sigmoid"], _kinds["relu"]
-
-
-cdef class Description:
-    """What the loops know of a `fastrnn.cells.Cell`."""
-    cdef object of
-    cdef Cell cell
-    cdef Rules[double] rules
-
-    def __cinit__(self, cell):
-        cdef Cell* c = &self.cell
-        cdef Rules[double]* r = &self.rules
-        self.of = cell
-        c.name = _names.index(cell.kind)
-        c.diagonal, c.full = cell.peephole == "diagonal", cell.peephole == "full"
-        c.coupled, c.projected, c.normed = cell.coupled, cell.proj_size is not None, cell.layer_norm
-        set_function(&r.activation, cell.activation)
-        set_function(&r.recurrent, cell.recurrent_activation)
-        set_function(&r.output, cell.output_activation)
-        r.clip = 0 if cell.clip is None else cell.clip
-        c.any = (
-            c.diagonal or c.full or c.coupled or c.projected or c.normed or r.clip != 0 or cell.zoneout
-            or r.recurrent.kind != _SIGMOID or r.output.kind != _TANH
-            or r.activation.kind != _TANH and not (c.name == 0 and r.activation.kind == _RELU)
-        )
-        describe_cell(c)
-
-
-cdef int set_function(Function[double]* f, function) except -1:
-    f.kind, f.alpha, f.beta = _kinds[function.name], function.alpha, function.beta
-    return 0
-
-
-cdef dict _descriptions = {}  # by a cell's identity
-
-
-cdef Description described(cell):
-    """The cell's description, made once for every object."""
-    found = _descriptions.get(id(cell))
-    if found is None or (<Description>found).of is not cell:
-        found = _descriptions[id(cell)] = Description(cell)
-    return found
-
-
-cdef int set_cell(Scan[floating]* s, cell) except -1:
-    cdef Description description = described(cell)
-    s.cell = description.cell
-    convert(description.rules, &s.rules)
-    s.rules.p = s.params.p
-    return 0
-
-
-cdef int set_params(Params[floating]* p, params) except -1:
-    """Point at arrays by their names."""
-    p.W, p.U, p.b = <floating*>memory(params["W"]), <floating*>memory(params["U"]), <floating*>memory(params["b"])
-    if len(params) > 3:
-        p.b_rec = <floating*>memory(params.get("b_rec"))
-        p.p, p.P = <floating*>memory(params.get("p")), <floating*>memory(params.get("P"))
-        p.W_proj = <floating*>memory(params.get("W_proj"))
-        p.gain_W, p.gain_U = <floating*>memory(params.get("gain_W")), <floating*>memory(params.get("gain_U"))
-        p.gain_c, p.bias_c = <floating*>memory(params.get("gain_c")), <floating*>memory(params.get("bias_c"))
-    return 0
-
-
-cdef int describe(
-    Scan[floating]* s, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
-) except -1:
-    """The arguments that both directions share."""
-    cdef cnp.ndarray W = params["W"], states = h0, inputs = x
-    if floating is float:
-        s.kernels = &_isa.f32
-    else:
-        s.kernels = &_isa.f64
-    s.blas, s.keep = _blas, keep
-    set_params(&s.params, params)
-    set_noise(s, noise)
-    set_cell(s, cell)
-    s.steps, s.N, s.D, s.S = len(rows), states.shape[0], inputs.shape[1], states.shape[1]
-    s.H = W.shape[1] // s.cell.gates
-    s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
-    s.x, s.h0, s.c0 = <floating*>memory(x), <floating*>memory(h0), <floating*>memory(c0)
-    s.y, s.c, s.gates = <floating*>memory(trace.y), <floating*>memory(trace.c), <floating*>memory(trace.gates)
-    if s.cell.any:
-        s.c_new = <floating*>memory(trace.c_new)
-        s.x_hat, s.u_hat = <floating*>memory(trace.x_hat), <floating*>memory(trace.u_hat)
-        s.x_scale, s.u_scale = <floating*>memory(trace.x_scale), <floating*>memory(trace.u_scale)
-    return 0
-
-
-cdef long row_distance(array):
-    """Elements from row to row; 0 where one row stands for all."""
-    if array is None or array.shape[0] == 1:
-        return 0
-    return array.shape[1]
-
-
-cdef int set_noise(Scan[floating]* s, noise) except -1:
-    if noise is SILENT:
-        return 0
-    s.mask = <floating*>memory(noise.mask)
-    s.new_h, s.new_c = <floating*>memory(noise.new_h), <floating*>memory(noise.new_c)
-    s.new_h_ld, s.new_c_ld = row_distance(noise.new_h), row_distance(noise.new_c)
     return 0
 
 

@@ -15,7 +15,7 @@ namespace fastrnn {
 
 // What a cell is to the loops: fastrnn/cells.py's options.
 struct Cell {
-  enum Name { RNN, LSTM_, GRU_, GRU_BEFORE };  // in the order of kernels.pyx
+  enum Name { RNN, LSTM_, GRU_, GRU_BEFORE };  // in the order of door.pxi
   int name = RNN;
   bool diagonal = false, full = false;  // peepholes
   bool coupled = false, projected = false, normed = false;

@@ -1,0 +1,105 @@
+# The plan of a call: threads and their shares, steps per chunk, scratch.
+
+cdef extern from *:
+    """
+    // Bytes of projected input (or of da) that a chunk of time may fill: half an L2, so that it is still there when
+    // the chunk's steps run; but at least as many rows as make good use of a weight once it is read.
+    static const long CHUNK_BYTES = 512 * 1024;
+    static const long FORWARD_ROWS = 128;
+    static const long GRADIENT_ROWS = 512;
+    // Rows that make a thread's share worth while; below, units are split. Multiply-adds of a thread's share of a
+    // step, and of the whole call, below which it is over before a second thread has noticed.
+    static const long ROWS_PER_THREAD = 4;
+    static const long STEP_PER_THREAD = 16 * 1024;
+    static const long CALL_PER_THREAD = 256 * 1024;
+    """
+    const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD, CALL_PER_THREAD
+
+
+cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
+    """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
+    cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
+    cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
+    cdef long work = s.N * s.S * s.H * s.cell.gates
+    if backward:
+        rows = max(rows, GRADIENT_ROWS)
+    s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
+    s.threads = 1
+    if not s.blas and not _has_forked_team and built_with_openmp():
+        s.threads = <int>max(1, min(_threads, min(work // STEP_PER_THREAD, work * s.steps // CALL_PER_THREAD)))
+    s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
+
+
+cdef long row_split(Scan[floating]* s, int thread, int threads) noexcept nogil:
+    """First row of a thread's share: shares hold the same number of steps, whatever the rows' lengths."""
+    cdef long total = 0, t, row
+    cdef long long want, have = 0
+    if thread == 0:
+        return 0
+    if thread == threads:
+        return s.N
+    if s.steps == 0 or s.rows[s.steps - 1] == s.N:
+        return s.N * thread // threads
+    for t in range(s.steps):
+        total += s.rows[t]
+    want = <long long>total * thread // threads
+    # rows are ordered by falling length: row `row` lives for as many steps as have rows[t] > row
+    t = s.steps
+    for row in range(s.N):
+        if have >= want:
+            return row
+        while t > 0 and s.rows[t - 1] <= row:
+            t -= 1
+        have += t
+    return s.N
+
+
+cdef long split(long n, long unit, int thread, int threads) noexcept nogil:
+    """First of a thread's share of n things that come in groups of ``unit``."""
+    return min(n, (n + unit - 1) // unit * thread // threads * unit)
+
+
+cdef long first_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
+    """First packed row of the chunk of steps t0..t1; the reverse direction walks memory backwards."""
+    return min(s.start[t0], s.start[t1 - 1])
+
+
+cdef long last_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
+    return max(s.start[t0] + s.rows[t0], s.start[t1 - 1] + s.rows[t1 - 1])
+
+
+cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
+    """Lay out the scratch of a call in one block; return its size. One vector of slack follows pre: see cells.hpp."""
+    cdef Arena arena
+    cdef const Cell* cell = &s.cell
+    cdef long N = s.N, H = s.H, S = s.S, rows = s.chunk * N, width = cell.blocks * H, k
+    cdef const Kernels[floating]* kernels = s.kernels
+    cdef bint is_lstm = s.c0 != NULL, peeps = cell.diagonal or cell.full
+    arena.base = base
+    arena.used = 0
+    if not s.blas and not s.packed:
+        for k in range(s.n_weights):
+            arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
+    arena.take(s.pre, rows * width + kernels.lanes)
+    arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
+    arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)
+    arena.take_if(cell.normed, s.scale, 3 * N)
+    arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
+    arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
+    arena.take_if(s.blas, s.product, N * max(S, H))
+    if backward:
+        arena.take(s.edge, N * width)
+        arena.take(s.outer, s.threads * kernels.outer_scratch(max(s.D, H), max(S, H)))
+        arena.take_if(cell.any, s.total, rows * S)
+        arena.take_if(cell.projected, s.dinner, N * H)
+        arena.take_if(peeps, s.c_prev, rows * H)
+        arena.take_if(s.new_c != NULL, s.dc_last, N * H)
+        arena.take_if(cell.normed, s.du, rows * width)
+        arena.take_if(cell.normed and is_lstm, s.dsquashed, rows * H)
+    else:
+        arena.take_if(cell.normed, s.raw, N * width)
+        if not s.keep:
+            arena.take_if(cell.gates_in_inference, s.gates, N * cell.saved * H)
+            arena.take_if(s.new_c != NULL, s.c_new, N * H)
+            arena.take_if(cell.normed, s.chunk_scale, rows * cell.norms)
+    return arena.used
