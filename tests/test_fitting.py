@@ -153,7 +153,11 @@ def test_a_seed_makes_the_run(backend):
     assert np.array_equal(a.params.flat, generator.params.flat)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, nesterov=True), RMSprop(), Adam(), AdamW()], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD(0.1, momentum=0.9, nesterov=True), RMSprop(), Adam(), AdamW()],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
 def test_schedules_go_with_every_optimizer(optimizer):
     recorder = Recorder()
     train(epochs=3, optimizer=optimizer, schedule=InverseTime(0.01, 1.0), callbacks=[recorder])
