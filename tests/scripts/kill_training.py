@@ -9,6 +9,7 @@ After so many kills a last process is left alone.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,15 +38,21 @@ def train_on(path: Path) -> None:
     fastrnn.save(path.with_suffix(".end"), model)
 
 
+def process(path: Path) -> subprocess.Popen[bytes]:
+    """A process that trains, with the packages that this one has."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, __file__, "--train", str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+
 def killed_after(path: Path, seconds: float) -> bool:
     """Run a training and kill it after so long; False where it had ended by then."""
-    process = subprocess.Popen([sys.executable, __file__, "--train", str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(seconds)
-    process.kill()
-    process.stdout.close()
-    return process.wait() != 0
+    with process(path) as training:
+        assert training.stdout is not None
+        training.stdout.readline()
+        time.sleep(seconds)
+        training.kill()
+    return training.returncode != 0
 
 
 def survive(folder: Path, kills: int, seed: int) -> tuple[int, list[int]]:
@@ -57,7 +64,9 @@ def survive(folder: Path, kills: int, seed: int) -> tuple[int, list[int]]:
             fastrnn.load(path)
             steps.append(int(fastrnn.files.read(path).training["step"]))
     assert steps == sorted(steps), steps
-    subprocess.run([sys.executable, __file__, "--train", str(path)], check=True, stdout=subprocess.DEVNULL)
+    with process(path) as training:
+        training.communicate()
+    assert training.returncode == 0
     whole = folder / "whole.safetensors"
     train_on(whole)
     ends = [fastrnn.load(p.with_suffix(".end")) for p in (path, whole)]
