@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import flat, init
-from ._arrays import as_flag, as_shape, as_size
+from ._arrays import as_flag, as_size
 from .composite import Composite
-from .layer import Array, Call, LayerTape, StatelessLayer
+from .layer import Array, Call, LayerTape
 from .params import Params
+from .pooling import Layout, PoolingLayer, PoolingRecord
 from .recurrent import LSTM
 
-# the axes of an x as it was given: (T, H), (T, N, H) or (N, T, H)
-_Layout = Literal["single", "time", "batch"]
 
-
-def _time_first(x: Array, layout: _Layout) -> Array:
-    """x, or a mask like it, as (T, N, ...)."""
-    if layout == "single":
-        return x[:, None]
-    return x if layout == "time" else x.swapaxes(0, 1)
-
-
-def _as_given(x: Array, layout: _Layout) -> Array:
-    """The opposite of `_time_first`."""
-    if layout == "single":
-        return x[:, 0]
-    return x if layout == "time" else x.swapaxes(0, 1)
-
-
-class _Record(NamedTuple):
+class _Looked(NamedTuple):
     """What the backward pass needs: x (T, N, H), u = tanh(x W + b) (T*N, A), weights (T, N)."""
 
     x: Array
     u: Array
     weights: Array
-    layout: _Layout
 
-    def given_weights(self) -> Array:
-        """The weights, laid out like the x that was given; a copy."""
-        return _as_given(self.weights, self.layout).copy()
+
+def _given_weights(record: PoolingRecord) -> Array:
+    """The weights, laid out like the x that was given; a copy."""
+    return record.layout.as_given(record.kept.weights).copy()
 
 
 def _softmax(e: Array, valid: Array | None) -> Array:
@@ -56,7 +40,7 @@ def _softmax(e: Array, valid: Array | None) -> Array:
     return e / np.where(total == 0, 1, total)
 
 
-class Attention(StatelessLayer):
+class Attention(PoolingLayer):
     """Additive attention over time: the mean of a sequence's steps, weighted by what they hold.
 
     e_t = v . tanh(x_t W + b); a = softmax of e over the valid steps; context = sum of a_t x_t.
@@ -90,9 +74,6 @@ class Attention(StatelessLayer):
     >>> context.shape, weights.sum(axis=1).round(5).tolist(), weights[1, 2:].tolist()
     ((2, 4), [1.0, 1.0], [0.0, 0.0, 0.0])
     """
-
-    pools = True
-    input_size: int
 
     def __init__(self, hidden_size: int, attention_size: int, *, dtype: Any = "float32", seed: Any = None):
         self.input_size = self.output_size = as_size("hidden_size", hidden_size)
@@ -140,7 +121,7 @@ class Attention(StatelessLayer):
             An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
         """
         context, kept = self._invoke(x, Call(lengths, mask, time_major), False)
-        return (context, kept[0].given_weights()) if as_flag("return_weights", return_weights) else context
+        return (context, _given_weights(kept[0])) if as_flag("return_weights", return_weights) else context
 
     def forward(
         self,
@@ -159,27 +140,22 @@ class Attention(StatelessLayer):
         context, kept = self._invoke(x, Call(lengths, mask, time_major, rng), True)
         tape = LayerTape(self, kept)
         if as_flag("return_weights", return_weights):
-            return context, kept[0].given_weights(), tape
+            return context, _given_weights(kept[0]), tape
         return context, tape
 
-    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, _Record]:
-        single = np.ndim(x) == 2
-        outer = ("T",) if single else ("T", "N") if call.time_major else ("N", "T")
-        layout: _Layout = "single" if single else "time" if call.time_major else "batch"
-        x = np.ascontiguousarray(_time_first(as_shape("x", x, self.dtype, (*outer, self.input_size)), layout))
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, _Looked]:
+        x = np.ascontiguousarray(x)
         (T, N, H), (W, b, v) = x.shape, (self.params[name] for name in "Wbv")
         u = np.empty((T * N, len(b)), self.dtype)
         flat.kernels().affine(x.reshape(T * N, H), W, b, u)
         np.tanh(u, out=u)
-        weights = _softmax((u @ v).reshape(T, N), None if valid is None else _time_first(valid, layout))
-        context = np.einsum("tn,tnh->nh", weights, x)
-        return context[0] if single else context, _Record(x, u, weights, layout)
+        weights = _softmax((u @ v).reshape(T, N), valid)
+        return np.einsum("tn,tnh->nh", weights, x), _Looked(x, u, weights)
 
-    def _adjoint(self, record: _Record, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
-        x, u, weights, layout = record
+    def _spread(self, kept: _Looked, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
+        x, u, weights = kept
         T, N, H = x.shape
-        dcontext = as_shape("dy", dy, self.dtype, (H,) if layout == "single" else (N, H)).reshape(N, H)
-        dweights = np.einsum("nh,tnh->tn", dcontext, x)
+        dweights = np.einsum("nh,tnh->tn", dy, x)
         de = weights * (dweights - (weights * dweights).sum(axis=0))
         da = de.reshape(T * N, 1) * self.params["v"]
         da *= 1 - u * u
@@ -191,8 +167,8 @@ class Attention(StatelessLayer):
         dx = np.empty((T * N, H), self.dtype)
         kernels.affine(da, self.params["W"], None, dx, transposed=True)
         dx = dx.reshape(T, N, H)
-        dx += weights[:, :, None] * dcontext
-        return _as_given(dx, layout)
+        dx += weights[:, :, None] * dy
+        return dx
 
     def __repr__(self) -> str:
         return f"Attention({self.input_size}, {self.attention_size})"
@@ -202,7 +178,7 @@ class _LSTMRecord(NamedTuple):
     """What the backward pass of an `AttentionLSTM` needs."""
 
     lstm: Any
-    attention: _Record
+    attention: PoolingRecord
     time_major: bool
 
 
@@ -307,25 +283,17 @@ class AttentionLSTM(Composite):
         return (context, state, _weights(tape)) if as_flag("return_weights", return_weights) else (context, state)
 
     def forward(
-        self,
-        x: Any,
-        state: Any = None,
-        lengths: Any = None,
-        *,
-        mask: Any = None,
-        time_major: bool = False,
-        rng: np.random.Generator | None = None,
-        checkpoint: bool | int = False,
-        return_weights: bool = False,
-    ) -> Any:
+        self, x: Any, state: Any = None, lengths: Any = None, *, return_weights: bool = False, **options: Any
+    ) -> tuple[Any, ...]:
         """Run as a call does but for training: (context, state, tape), or (context, state, weights, tape).
 
-        ``rng`` and ``checkpoint`` as `LSTM` takes them. No gradient goes back from the weights that are returned.
+        ``options`` as `LSTM` takes them: mask, time_major, rng and checkpoint. No gradient goes back from the weights
+        that are returned.
         """
-        context, state, tape = self._invoke(x, state, Call(lengths, mask, time_major, rng, checkpoint), True)
+        context, final, tape = super().forward(x, state, lengths, **options)
         if as_flag("return_weights", return_weights):
-            return context, state, _weights(tape), tape
-        return context, state, tape
+            return context, final, _weights(tape), tape
+        return context, final, tape
 
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, _LSTMRecord]:
         x, valid = self._time_first(x, call)
@@ -350,7 +318,5 @@ class AttentionLSTM(Composite):
 
 def _weights(tape: LayerTape) -> Array:
     """The attention's weights, laid out like the caller's x."""
-    weights = tape.record.attention.weights
-    if tape.single:
-        return weights[:, 0].copy()
-    return (weights if tape.time_major else weights.T).copy()
+    layout = Layout(tape.single, tape.time_major)
+    return layout.as_given(tape.record.attention.kept.weights).copy()

@@ -11,18 +11,76 @@ from .layer import Array, Call, StatelessLayer
 from .params import Params
 
 
-class _Record(NamedTuple):
-    """Which steps were taken, (N,), which sequences have any, (N,) bool or None for all, and how x came."""
+class Layout(NamedTuple):
+    """The axes of an x as it was given: (T, ...) for a single sequence, else (T, N, ...) or (N, T, ...)."""
+
+    single: bool
+    time_major: bool
+
+    @property
+    def outer(self) -> tuple[str, ...]:
+        """The axes before the features."""
+        return ("T",) if self.single else ("T", "N") if self.time_major else ("N", "T")
+
+    def time_first(self, x: Array) -> Array:
+        """x, or what is laid out like it, as (T, N, ...)."""
+        return x[:, None] if self.single else x if self.time_major else x.swapaxes(0, 1)
+
+    def as_given(self, x: Array) -> Array:
+        """The opposite of `time_first`."""
+        return x[:, 0] if self.single else x if self.time_major else x.swapaxes(0, 1)
+
+
+class PoolingRecord(NamedTuple):
+    """How x came, how many sequences it held, and what the layer keeps besides."""
+
+    layout: Layout
+    N: int
+    kept: Any
+
+
+class PoolingLayer(StatelessLayer):
+    """A layer that makes one vector of each sequence's valid steps, whose number of features stays.
+
+    Subclasses say how in ``_pooled`` and ``_spread``, of time-major arrays.
+    """
+
+    pools = True
+    input_size: int
+
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
+        """x (T, N, D), valid (T, N) or None for all -> y (N, D), and what `_spread` needs."""
+        raise NotImplementedError
+
+    def _spread(self, kept: Any, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
+        """dy (N, D) -> dx (T, N, D); the gradients of parameters are added to ``grads``."""
+        raise NotImplementedError
+
+    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, PoolingRecord]:
+        layout = Layout(np.ndim(x) == 2, call.time_major)
+        x = layout.time_first(as_shape("x", x, self.dtype, (*layout.outer, self.input_size)))
+        y, kept = self._pooled(x, None if valid is None else layout.time_first(valid))
+        return y[0] if layout.single else y, PoolingRecord(layout, x.shape[1], kept)
+
+    def _adjoint(self, record: PoolingRecord, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
+        layout, N, kept = record
+        D = self.output_size
+        dy = as_shape("dy", dy, self.dtype, (D,) if layout.single else (N, D)).reshape(N, D)
+        dx = self._spread(kept, dy, grads, input_gradient)
+        return None if dx is None else layout.as_given(dx)
+
+
+class _Ends(NamedTuple):
+    """The last and the first valid step of each sequence (N,), which sequences have any, (N,) or None for all, and the
+    shape of x."""
 
     last: Array
     first: Array
     some: Array | None
-    shape: tuple[int, int, int]
-    swap: bool
-    single: bool
+    shape: tuple[int, ...]
 
 
-class LastStep(StatelessLayer):
+class LastStep(PoolingLayer):
     """Each sequence's y at the end of the scan: its last valid step, or its first where the scan went backwards.
 
     What a classifier reads of a recurrent layer: y[n, length[n] - 1], as Keras gives with ``return_sequences=False``.
@@ -49,9 +107,6 @@ class LastStep(StatelessLayer):
     (1, 2)
     """
 
-    pools = True
-    input_size: int
-
     def __init__(self, size: int, reverse_size: int = 0, *, dtype: Any = "float32"):
         self.input_size = self.output_size = as_size("size", size)
         self.reverse_size = as_size("reverse_size", reverse_size, 0)
@@ -62,66 +117,41 @@ class LastStep(StatelessLayer):
     def _config(self) -> dict[str, Any]:
         return {"size": self.input_size, "reverse_size": self.reverse_size, "dtype": self.dtype.name}
 
-    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, _Record]:
-        single = np.ndim(x) == 2
-        outer = ("T",) if single else ("T", "N") if call.time_major else ("N", "T")
-        x = as_shape("x", x, self.dtype, (*outer, self.input_size))
-        swap = not (single or call.time_major)
-        x = x[:, None] if single else x.swapaxes(0, 1) if swap else x
-        if valid is not None:
-            valid = valid[:, None] if single else valid.T if swap else valid
+    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, _Ends]:
         T, N, D = x.shape
         last, first = np.full(N, T - 1), np.zeros(N, np.intp)
         some: Array | None = None
         if valid is not None and T:
             last, first = T - 1 - valid[::-1].argmax(axis=0), valid.argmax(axis=0)
             some = np.asarray(valid.any(axis=0))
-        record = _Record(last, first, some, (T, N, D), swap, single)
         y = np.zeros((N, D), self.dtype)
         if T:
             rows, split = np.arange(N), D - self.reverse_size
             y[:, :split], y[:, split:] = x[last, rows, :split], x[first, rows, split:]
         if some is not None:
             y[~some] = 0
-        return (y[0] if single else y), record
+        return y, _Ends(last, first, some, x.shape)
 
-    def _adjoint(self, record: _Record, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
-        T, N, D = record.shape
-        dy = as_shape("dy", dy, self.dtype, (D,) if record.single else (N, D)).reshape(N, D)
+    def _spread(self, kept: _Ends, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
         if not input_gradient:
             return None
-        if record.some is not None:
-            dy = np.where(record.some[:, None], dy, self.dtype.type(0))
+        T, N, D = kept.shape
+        if kept.some is not None:
+            dy = np.where(kept.some[:, None], dy, self.dtype.type(0))
         dx = np.zeros((T, N, D), self.dtype)
         if T:
             rows, split = np.arange(N), D - self.reverse_size
-            dx[record.last, rows, :split] = dy[:, :split]
-            dx[record.first, rows, split:] = dy[:, split:]
-        return dx[:, 0] if record.single else dx.swapaxes(0, 1) if record.swap else dx
+            dx[kept.last, rows, :split] = dy[:, :split]
+            dx[kept.first, rows, split:] = dy[:, split:]
+        return dx
 
     def __repr__(self) -> str:
         reverse = f", reverse_size={self.reverse_size}" if self.reverse_size else ""
         return f"LastStep({self.input_size}{reverse})"
 
 
-class _Steps(NamedTuple):
-    """x and which of its steps count, (T, N) or None for all, and how x came."""
-
-    x: Array
-    valid: Array | None
-    swap: bool
-    single: bool
-
-    def given(self, dx: Array) -> Array:
-        """dx (T, N, D) laid out like the x that came."""
-        return dx[:, 0] if self.single else dx.swapaxes(0, 1) if self.swap else dx
-
-
-class _PooledSteps(StatelessLayer):
-    """A layer that makes one vector of a sequence's valid steps, feature by feature."""
-
-    pools = True
-    input_size: int
+class _PooledFeatures(PoolingLayer):
+    """Pooling without a parameter, every feature by itself."""
 
     def __init__(self, size: int, *, dtype: Any = "float32"):
         self.input_size = self.output_size = as_size("size", size)
@@ -130,36 +160,11 @@ class _PooledSteps(StatelessLayer):
     def _config(self) -> dict[str, Any]:
         return {"size": self.input_size, "dtype": self.dtype.name}
 
-    def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, Any]:
-        """(T, N, D) -> y (N, D), and what `_spread` needs."""
-        raise NotImplementedError
-
-    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
-        """dy (N, D) -> dx (T, N, D)."""
-        raise NotImplementedError
-
-    def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
-        single = np.ndim(x) == 2
-        outer = ("T",) if single else ("T", "N") if call.time_major else ("N", "T")
-        x = as_shape("x", x, self.dtype, (*outer, self.input_size))
-        swap = not (single or call.time_major)
-        x = x[:, None] if single else x.swapaxes(0, 1) if swap else x
-        if valid is not None:
-            valid = valid[:, None] if single else valid.T if swap else valid
-        y, kept = self._pooled(x, valid)
-        return (y[0] if single else y), (_Steps(x, valid, swap, single), kept)
-
-    def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
-        steps, kept = record
-        N, D = steps.x.shape[1:]
-        dy = as_shape("dy", dy, self.dtype, (D,) if steps.single else (N, D)).reshape(N, D)
-        return steps.given(self._spread(dy, steps.x.shape, kept)) if input_gradient else None
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.input_size})"
 
 
-class MeanSteps(_PooledSteps):
+class MeanSteps(_PooledFeatures):
     """The mean of each sequence's valid steps.
 
     Parameters
@@ -190,11 +195,11 @@ class MeanSteps(_PooledSteps):
             x = np.where(valid[:, :, None], x, self.dtype.type(0))
         return np.einsum("tn,tnd->nd", weights, x), weights
 
-    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
-        return kept[:, :, None] * dy
+    def _spread(self, kept: Array, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
+        return kept[:, :, None] * dy if input_gradient else None
 
 
-class MaxSteps(_PooledSteps):
+class MaxSteps(_PooledFeatures):
     """The largest value that each feature has at any of a sequence's valid steps.
 
     Parameters
@@ -231,11 +236,13 @@ class MaxSteps(_PooledSteps):
             at = x.argmax(axis=0)
             y[...] = np.take_along_axis(x, at[None], axis=0)[0]
             y[~some] = 0
-        return y, (at, some)
+        return y, (T, at, some)
 
-    def _spread(self, dy: Array, shape: tuple[int, ...], kept: Any) -> Array:
-        at, some = kept
-        dx = np.zeros(shape, self.dtype)
-        if shape[0]:
+    def _spread(self, kept: Any, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
+        if not input_gradient:
+            return None
+        T, at, some = kept
+        dx = np.zeros((T, *dy.shape), self.dtype)
+        if T:
             np.put_along_axis(dx, at[None], np.where(some[:, None], dy, self.dtype.type(0))[None], axis=0)
         return dx

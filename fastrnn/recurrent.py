@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import init, ops
-from ._arrays import as_choice, as_flag, as_shape, as_size, dtype_of
+from ._arrays import as_choice, as_flag, as_rate, as_shape, as_size, dtype_of
 from .activations import SIGMOID, TANH, as_function
 from .cells import Cell, unique
 from .layer import Call, LayerTape, StatefulLayer
@@ -20,22 +20,13 @@ from .scan import SILENT, Noise
 Array = np.ndarray
 
 
-def _rate(name: str, value: Any) -> float:
-    """A share of what is dropped, 0 <= value < 1, or raise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in 0 <= {name} < 1, got {value!r}")
-    return float(value)
-
-
 def _zoneout(value: Any, states: tuple[str, ...]) -> tuple[float, ...]:
     """A rate for every state."""
     if not isinstance(value, (tuple, list)):
-        return (_rate("zoneout", value),) * len(states)
+        return (as_rate("zoneout", value),) * len(states)
     if len(value) != len(states):
         raise ValueError(f"zoneout must be a number or a tuple ({', '.join(states)}), got {value!r}")
-    return tuple(_rate("zoneout", part) for part in value)
+    return tuple(as_rate("zoneout", part) for part in value)
 
 
 def _clip(value: Any) -> float | None:
@@ -101,18 +92,17 @@ class RecurrentLayer(StatefulLayer):
         cell: Cell,
         input_size: int,
         hidden_size: int,
-        recurrent_dropout: Any,
-        weight_drop: Any,
-        zoneout: Any,
+        rates: tuple[Any, Any, Any],
         trainable_state: Any,
         reverse: Any,
         dtype: Any,
         seed: Any,
     ):
+        recurrent_dropout, weight_drop, zoneout = rates
         self.input_size: int = as_size("input_size", input_size)
         self.hidden_size = as_size("hidden_size", hidden_size)
-        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
-        self.weight_drop = _rate("weight_drop", weight_drop)
+        self.recurrent_dropout = as_rate("recurrent_dropout", recurrent_dropout)
+        self.weight_drop = as_rate("weight_drop", weight_drop)
         self.zoneout = _zoneout(zoneout, cell.states)
         self.trainable_state = as_flag("trainable_state", trainable_state)
         self.reverse = as_flag("reverse", reverse)
@@ -340,18 +330,8 @@ class SimpleRNN(RecurrentLayer):
     ):
         function = as_function("activation", activation)
         cell = Cell("rnn", activation=function, clip=_clip(clip), layer_norm=as_flag("layer_norm", layer_norm))
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            recurrent_dropout,
-            weight_drop,
-            zoneout,
-            trainable_state,
-            reverse,
-            dtype,
-            seed,
-        )
+        rates = recurrent_dropout, weight_drop, zoneout
+        super().__init__(cell, input_size, hidden_size, rates, trainable_state, reverse, dtype, seed)
 
     def _options(self) -> dict[str, Any]:
         return {**self._functions(), **super()._options()}
@@ -443,18 +423,8 @@ class LSTM(RecurrentLayer):
             proj_size=None if proj_size is None else as_size("proj_size", proj_size),
             layer_norm=as_flag("layer_norm", layer_norm),
         )
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            recurrent_dropout,
-            weight_drop,
-            zoneout,
-            trainable_state,
-            reverse,
-            dtype,
-            seed,
-        )
+        rates = recurrent_dropout, weight_drop, zoneout
+        super().__init__(cell, input_size, hidden_size, rates, trainable_state, reverse, dtype, seed)
 
     def _options(self) -> dict[str, Any]:
         shape: dict[str, Any] = {
@@ -574,18 +544,8 @@ class GRU(RecurrentLayer):
             clip=_clip(clip),
             layer_norm=as_flag("layer_norm", layer_norm),
         )
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            recurrent_dropout,
-            weight_drop,
-            zoneout,
-            trainable_state,
-            reverse,
-            dtype,
-            seed,
-        )
+        rates = recurrent_dropout, weight_drop, zoneout
+        super().__init__(cell, input_size, hidden_size, rates, trainable_state, reverse, dtype, seed)
 
     def _options(self) -> dict[str, Any]:
         reset = {} if self.reset_after else {"reset_after": False}

@@ -462,9 +462,9 @@ def test_wrong_cells(backend):
 
 
 RATES = [
-    (1.0, ValueError, "must lie in 0 <= {} < 1, got 1.0"),
-    (-0.1, ValueError, "must lie in 0 <= {} < 1, got -0.1"),
-    (np.nan, ValueError, "must lie in 0 <= {} < 1, got nan"),
+    (1.0, ValueError, "must be at least 0 and below 1, got 1.0"),
+    (-0.1, ValueError, "must be at least 0 and below 1, got -0.1"),
+    (np.nan, ValueError, "must be finite, got nan"),
     ("0.5", TypeError, "must be a number, got '0.5'"),
     (None, TypeError, "must be a number, got None"),
     (True, TypeError, "must be a number, got True"),
@@ -483,7 +483,7 @@ def test_wrong_rates(kind, option, value, error, message):
     ("kind", "options", "error", "message"),
     [
         (LSTM, {"zoneout": (0.1,)}, ValueError, r"^zoneout must be a number or a tuple \(h, c\), got \(0.1,\)"),
-        (LSTM, {"zoneout": (0.1, 1.5)}, ValueError, "^zoneout must lie in 0 <= zoneout < 1, got 1.5"),
+        (LSTM, {"zoneout": (0.1, 1.5)}, ValueError, "^zoneout must be at least 0 and below 1, got 1.5"),
         (LSTM, {"zoneout": (0.1, "x")}, TypeError, "^zoneout must be a number, got 'x'"),
         (GRU, {"zoneout": (0.1, 0.1)}, ValueError, r"^zoneout must be a number or a tuple \(h\)"),
         *(
