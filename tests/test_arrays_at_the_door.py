@@ -325,14 +325,14 @@ def test_parameters_must_be_contiguous(backend):
     cell = CELLS["lstm"]
     params = {name: np.zeros(shape) for name, shape in cell.shapes(3, 4).items()}
     params["W"] = np.zeros((3, 32))[:, ::2]
-    with pytest.raises(ValueError, match="params must be C- or Fortran-contiguous, got strides .* of W"):
+    with pytest.raises(ValueError, match=r"params must be C- or Fortran-contiguous, got strides .* of W"):
         rnn_forward(cell, params, np.zeros((2, 5, 3)))
 
 
 def test_peepholes_must_lie_by_rows(backend):
     problem = make_problem("lstm + diagonal", CASE)
     params = {**problem.params, "p": transposed(problem.params["p"])}
-    with pytest.raises(ValueError, match="params must be C-contiguous, got strides .* of p"):
+    with pytest.raises(ValueError, match=r"params must be C-contiguous, got strides .* of p"):
         rnn_forward(problem.cell, params, problem.x)
 
 
