@@ -116,8 +116,8 @@ def _stow(tape: ops.Tape, arrays: list[Array]) -> _Stowed:
 
 def _unstow(stowed: _Stowed, arrays: Sequence[Array]) -> ops.Tape:
     """The tape as it was."""
-    x, *traced = (None if place is None else arrays[place] for place in stowed.places)
-    return replace(stowed.tape, x=x, trace=Trace(*traced))
+    held: list[Any] = [None if place is None else arrays[place] for place in stowed.places]
+    return replace(stowed.tape, x=held[0], trace=Trace(*held[1:]))
 
 
 class Scan(torch.autograd.Function):
