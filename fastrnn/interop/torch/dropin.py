@@ -16,9 +16,10 @@ from ...cells import CELLS
 from .scan import Plan, Scan, run
 
 _CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
-FEW_ROWS, LARGE_WEIGHTS = 64, 64 * 1024
-"""A call with fewer rows than this and weights at least as large does not pay for having the weights packed. Nor does
-one of a single time step, whatever its size."""
+LARGE_WEIGHTS = 64 * 1024
+FEW_ROWS, FEW_TRAINED_ROWS = 16, 8
+"""A call with fewer rows than this (the second with gradients) and a weight at least as large does not pay for having
+the weights packed. Nor does one of a single time step, whatever its size; but an LSTM's with gradients always does."""
 _warned: set[tuple[str, str]] = set()
 
 
@@ -90,11 +91,12 @@ class _DropIn(nn.RNNBase):
             return super().forward(input, hx)
         if not self._fits(input, data, states):
             return super().forward(input, hx)  # which raises, in PyTorch's words
-        if self._is_short(input, data):
+        keep = torch.is_grad_enabled() and any(part.requires_grad for part in (data, *states, *self._flat_weights))
+        if self._is_short(input, data, keep):
             return super().forward(input, hx)
         if isinstance(input, PackedSequence):
-            return self._packed(input, states)
-        return self._padded(input, states)
+            return self._packed(input, states, keep)
+        return self._padded(input, states, keep)
 
     def _reason(self, *tensors: Any) -> str | None:
         """Why this call is PyTorch's, or None."""
@@ -123,14 +125,16 @@ class _DropIn(nn.RNNBase):
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    def _is_short(self, input: Any, data: Tensor) -> bool:
+    def _is_short(self, input: Any, data: Tensor, keep: bool) -> bool:
         """Whether PyTorch is faster."""
+        if keep and self.mode == "LSTM":
+            return False
         if isinstance(input, PackedSequence):
             steps = len(input.batch_sizes)
         else:
             steps = data.shape[1 if self.batch_first and data.dim() == 3 else 0]
         large = self._flat_weights[0].numel() >= LARGE_WEIGHTS
-        return steps == 1 or (large and data.numel() // self.input_size < FEW_ROWS)
+        return steps == 1 or (large and data.numel() // self.input_size < (FEW_TRAINED_ROWS if keep else FEW_ROWS))
 
     def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Of h and, of an LSTM, of c; ``batch`` is (N,), or () for a single sequence."""
@@ -140,20 +144,20 @@ class _DropIn(nn.RNNBase):
     def _zeros(self, x: Tensor, N: int) -> tuple[Tensor, ...]:
         return tuple(x.new_zeros(shape) for shape in self._state_shapes((N,)))
 
-    def _packed(self, input: PackedSequence, states: tuple[Tensor, ...]) -> Any:
+    def _packed(self, input: PackedSequence, states: tuple[Tensor, ...], keep: bool) -> Any:
         sizes = input.batch_sizes.numpy()
         states = _permuted(states or self._zeros(input.data, int(sizes[0])), input.sorted_indices)
-        y, states = self._stack(input.data, states, sizes)
+        y, states = self._stack(input.data, states, sizes, keep)
         y = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         return y, self._hidden(_permuted(states, input.unsorted_indices))
 
-    def _padded(self, x: Tensor, states: tuple[Tensor, ...]) -> Any:
+    def _padded(self, x: Tensor, states: tuple[Tensor, ...], keep: bool) -> Any:
         single = x.dim() == 2
         if single:
             x, states = x.unsqueeze(1), tuple(part.unsqueeze(1) for part in states)
         elif self.batch_first:
             x = x.transpose(0, 1)
-        y, states = self._stack(x, states or self._zeros(x, x.shape[1]), None)
+        y, states = self._stack(x, states or self._zeros(x, x.shape[1]), None, keep)
         if single:
             y, states = y.squeeze(1), tuple(part.squeeze(1) for part in states)
         elif self.batch_first:
@@ -164,12 +168,11 @@ class _DropIn(nn.RNNBase):
         return states[0] if len(states) == 1 else states
 
     def _stack(
-        self, x: Tensor, states: tuple[Tensor, ...], sizes: np.ndarray | None
+        self, x: Tensor, states: tuple[Tensor, ...], sizes: np.ndarray | None, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H)."""
         weights = self._flat_weights
         directions, per_layer = self._directions, len(weights) // self.num_layers
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights))
         plan = _plan(self.mode, self.proj_size, self.bias, directions, keep)
         finals = []
         for layer in range(self.num_layers):
@@ -191,7 +194,8 @@ class LSTM(_DropIn, nn.LSTM):
     It extends PyTorch's class and replaces the computation. PyTorch computes what the kernels cannot: tensors that are
     on another device, in half precision or under autocast, and what is being traced, compiled or transformed; the
     first time it says so in a warning. It also computes calls of one time step, and of few rows with large weights,
-    where it is the faster one. Errors are PyTorch's. Threads are fastrnn's, see `fastrnn.set_num_threads`.
+    where it is the faster one: a GRU's, an RNN's, and an LSTM's without gradients. Errors are PyTorch's. Threads are
+    fastrnn's, see `fastrnn.set_num_threads`.
 
     There is no second derivative: asking for it is a RuntimeError.
 
