@@ -272,9 +272,10 @@ def test_the_graph_may_be_kept_and_used_again(kind):
 
 
 @pytest.mark.parametrize("kind, packed", [("gru", False), ("gru", True), ("rnn", False), ("lstm", True)])
-def test_outputs_may_be_changed_in_place(kind, packed):
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bidirectional": True}], ids=str)
+def test_outputs_may_be_changed_in_place(kind, packed, options):
     gradients = []
-    for module in pair(kind, 3, 4):
+    for module in pair(kind, 3, 4, **options):
         x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3).requires_grad_()
         y, state = module(pack_padded_sequence(x, torch.tensor([5, 2])) if packed else x)
         y, (h, *_) = y.data if packed else y, as_tuple(state)

@@ -180,11 +180,11 @@ class _DropIn(nn.RNNBase):
                 x = nn.functional.dropout(x, self.dropout)
             initial = [part[layer * directions : (layer + 1) * directions] for part in states]
             own = weights[layer * per_layer : (layer + 1) * per_layer]
-            x, *final = Scan.apply(plan, sizes, x, *initial, *own) if keep else run(plan, sizes, x, *initial, *own)[0]
+            if keep:
+                x, *final = Scan.apply(plan, sizes, layer == self.num_layers - 1, x, *initial, *own)
+            else:
+                x, *final = run(plan, sizes, x, *initial, *own)[0]
             finals.append(final)
-        if keep and directions == 1 and (self.mode != "LSTM" or sizes is not None):
-            # a program may change y in place where it may change PyTorch's: the tape's must stay
-            x = x.clone()
         return x, tuple(part[0] if len(part) == 1 else torch.cat(part) for part in zip(*finals, strict=True))
 
 

@@ -51,6 +51,19 @@ def as_array(tensor: Tensor) -> Array:
     return tensor.detach().resolve_neg().numpy()
 
 
+def _copy(tensor: Tensor) -> Array:
+    """The tensor's numbers in order, in memory that is kept from call to call."""
+    width = tensor.shape[-1]
+    array = backend.current().empty((tensor.numel() // width, width), as_array(tensor).dtype).reshape(tensor.shape)
+    torch.from_numpy(array).copy_(tensor.detach())
+    return array
+
+
+def _in_order(tensor: Tensor) -> Array:
+    """The tensor as a contiguous array: its memory where that is one."""
+    return as_array(tensor) if tensor.is_contiguous() else _copy(tensor)
+
+
 def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
     """One direction's weights as the kernels take them: transposed views, and one bias."""
     own = {name: as_array(weight.contiguous()) for name, weight in zip(plan.names, weights, strict=True)}
@@ -125,25 +138,30 @@ class Scan(torch.autograd.Function):
 
     Of a full batch x is (T, N, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step has, it is
     (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order; y has the
-    directions side by side.
+    directions side by side. ``last``: y is what a program gets.
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, plan: Plan, sizes: Array | None, last: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         results, tapes = run(plan, sizes, x, *rest)
+        # a program may change y in place where it may change PyTorch's: the tape's must stay
+        changeable = plan.directions == 2 or plan.cell.kind != "lstm" or sizes is not None
+        if last and changeable and plan.directions == 1:
+            results = (torch.from_numpy(_copy(results[0])), *results[1:])
         ctx.set_materialize_grads(False)
         ctx.plan = plan
         arrays: list[Array] = []
         ctx.tapes = [_stow(tape, arrays) for tape in tapes]
-        # with y and the inputs among them PyTorch sees when one is changed in place before the backward pass
-        ctx.checked = 2 + len(rest)
-        ctx.save_for_backward(results[0], x, *rest, *map(torch.from_numpy, arrays))
+        # with these among them PyTorch sees when one is changed in place before the backward pass
+        checked = (x, *rest) if changeable else (x, *rest, results[0])
+        ctx.checked = len(checked)
+        ctx.save_for_backward(*checked, *map(torch.from_numpy, arrays))
         return results
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *dstate: Tensor | None) -> tuple[Tensor | None, ...]:
         with torch.no_grad():
-            found = (None, None, *_adjoint(ctx, dy, dstate))
+            found = (None, None, None, *_adjoint(ctx, dy, dstate))
         if not torch.is_grad_enabled():
             return found
         anchor = torch.zeros((), requires_grad=True)
@@ -167,7 +185,7 @@ class _Once(torch.autograd.Function):
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients of x, the initial states and the weights."""
     plan, saved = ctx.plan, ctx.saved_tensors
-    initial, arrays = saved[2 : 2 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
+    initial, arrays = saved[1 : 1 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
     dx: Array | None = None
     dinitial: list[list[Array]] = []
     gradients: list[Tensor] = []
@@ -179,7 +197,7 @@ def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> li
             _part(plan, dy, direction),
             _part_states(dstate, initial, direction),
             grads=grads,
-            input_gradient=ctx.needs_input_grad[2],
+            input_gradient=ctx.needs_input_grad[3],
         )
         if dx is None:
             dx = own_dx
@@ -201,7 +219,7 @@ def _part(plan: Plan, dy: Tensor | None, direction: int) -> Array | None:
     if dy is None:
         return None
     width = dy.shape[-1] // plan.directions
-    return as_array(dy)[..., direction * width : (direction + 1) * width]
+    return _in_order(dy[..., direction * width : (direction + 1) * width])
 
 
 def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], direction: int) -> Any:
@@ -219,7 +237,7 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
     """The scan itself: the results of `Scan`, and the tapes of its directions where ``plan.keep`` asks for them."""
     n_states = len(plan.cell.states)
     initial, weights = rest[:n_states], rest[n_states:]
-    outputs, finals, tapes = [], [], []
+    inputs, outputs, finals, tapes = _in_order(x), [], [], []
     for direction in range(plan.directions):
         first = direction * len(plan.names)
         params = _params(plan, weights[first : first + len(plan.names)])
@@ -227,7 +245,7 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
         y, final, tape = ops.rnn_forward(
             plan.cell,
             params,
-            as_array(x),
+            inputs,
             states[0] if n_states == 1 else tuple(states),
             reverse=direction == 1,
             time_major=sizes is None,
