@@ -13,6 +13,7 @@ import commands
 import numpy as np
 import pytest
 
+from fastrnn.cli.interrupt import StopOnCtrlC
 from fastrnn.models import LanguageModel, SequenceClassifier
 
 FAST = ("--hidden", 8, "--embedding", 8, "--dropout", 0.1, "--learning-rate", 0.03, "--epochs", 20, "--quiet")
@@ -165,6 +166,13 @@ def test_a_model_of_another_kind(films, tmp_path):
     LanguageModel(hidden=4, batch_size=1, steps=8, epochs=1, random_state=0).fit("to be or not " * 20).save(path)
     commands.fail("must hold a SequenceClassifier, got a LanguageModel", "classify", "--model", path, films[0])
     commands.fail("must be a whole safetensors file", "classify", "--model", films[0], films[0])
+
+
+def test_ctrl_c_before_training_says_that_nothing_is_left(capsys):
+    with pytest.raises(KeyboardInterrupt), StopOnCtrlC("classify"):
+        signal.raise_signal(signal.SIGINT)
+    assert "classify: stopped before the first update; nothing was written" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_keeps_and_measures_the_best_model(films, tmp_path):

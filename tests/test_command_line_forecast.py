@@ -141,9 +141,10 @@ def test_a_picture_of_no_kind_is_told_of_first(sales):
 
 
 def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
-    output = tmp_path / "ahead.csv"
+    output, model = tmp_path / "ahead.csv", tmp_path / "model.safetensors"
+    options = ("--epochs", 1_000_000, "--validation-fraction", 0, "--backtest")
     process = subprocess.Popen(
-        commands.command("forecast", sales, "--epochs", 1_000_000, "--validation-fraction", 0, "-o", output),
+        commands.command("forecast", sales, *options, "-o", output, "--save", model),
         env=commands.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,6 +158,7 @@ def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
     assert process.returncode == 130, err
     assert b"stopped; this is the forecast of what was learned so far" in err
     assert len(_read(output.read_text())) == 13
+    assert len(Forecaster.load(model).predict()) == 12
 
 
 @pytest.mark.parametrize(
