@@ -85,10 +85,11 @@ class _Packed:
             self._at = self.start[self.sorted_lengths[place] - 1 - step] + place
 
     def pack(self, x: Array) -> Array:
-        return np.ascontiguousarray(x) if self._at is None else np.take(x, self._at, axis=0)
+        x = np.ascontiguousarray(x)
+        return x if self._at is None else backend.current().gather(x, self._at)
 
     def unpack(self, packed: Array) -> Array:
-        return packed if self._at is None else np.take(packed, self._at, axis=0)
+        return packed if self._at is None else backend.current().gather(packed, self._at)
 
     unpack_output, pack_gradient = unpack, pack
 
@@ -125,15 +126,16 @@ class _Ragged:
         time = lengths[row] - 1 - step if reverse else step
         if times is not None:
             time = times[row, time]
-        self.at = (time, row) if time_major else (row, time)
+        # the place in the batch of each packed row, and the packed row of each place, -1 where there is none
+        self.at = time * N + row if time_major else row * T + time
+        self.seen = np.full(N * T, -1)
+        self.seen[self.at] = np.arange(len(self.at))
 
     def pack(self, x: Array) -> Array:
-        return np.ascontiguousarray(x[self.at])
+        return backend.current().gather(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), self.at)
 
     def unpack(self, packed: Array) -> Array:
-        padded = np.zeros((*self.outer, packed.shape[1]), packed.dtype)
-        padded[self.at] = packed
-        return padded
+        return backend.current().gather(packed, self.seen).reshape(*self.outer, packed.shape[1])
 
     unpack_output, pack_gradient = unpack, pack
 
@@ -164,23 +166,19 @@ class _Masked(_Ragged):
         times = np.argsort(~valid, axis=1, kind="stable")  # valid ones first
         super().__init__(valid.sum(axis=1), T, time_major, reverse, times)
         # which packed row each output shows: the latest valid step's; -1 before the first
-        shown = np.full((N, T), -1)
-        time, row = self.at if time_major else self.at[::-1]
-        shown[row, time] = np.arange(len(time))
-        along = shown[:, ::-1] if reverse else shown
+        shown = self.seen.reshape(self.outer).copy()
+        along = shown.T if time_major else shown
+        if reverse:
+            along = along[:, ::-1]
         latest = np.maximum.accumulate(np.where(along >= 0, np.arange(T), -1), axis=1)
         along[...] = np.where(latest >= 0, np.take_along_axis(along, np.maximum(latest, 0), axis=1), -1)
-        self.shown = shown.T if time_major else shown
+        self.shown = shown
 
     def unpack_output(self, packed: Array) -> Array:
-        if not len(packed):
-            return np.zeros((*self.shown.shape, packed.shape[1]), packed.dtype)
-        y = packed[self.shown]
-        y[self.shown < 0] = 0
-        return y
+        return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
 
     def pack_gradient(self, dy: Array) -> Array:
-        packed = np.zeros((len(self.at[0]), dy.shape[2]), dy.dtype)
+        packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
         seen = self.shown >= 0
         np.add.at(packed, self.shown[seen], dy[seen])
         return packed
