@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_choice, as_flag, as_lengths, as_size
+from ._arrays import as_choice, as_flag, as_lengths, as_rate, as_size
 from .init import as_generator
 
 Array = np.ndarray
@@ -328,12 +328,16 @@ def streams(codes: Any, N: int) -> tuple[Array, Array]:
 
 
 class TextBatches:
-    """Windows over text streams as batches whose state carries on from one to the next; made by `text_batches`."""
+    """Windows over text streams as batches whose state carries on from one to the next; made by `text_batches`.
 
-    def __init__(self, x: Array, y: Array, T: int):
+    Iterating goes on from every window to the next. Called with a generator, as `fastrnn.fit` does for an epoch, it
+    begins some of them anew.
+    """
+
+    def __init__(self, x: Array, y: Array, T: int, restart: float = 0.0):
         if x.shape != y.shape:
             raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
-        self.x, self.y, self.T = x, y, as_size("T", T)
+        self.x, self.y, self.T, self.restart = x, y, as_size("T", T), as_rate("restart", restart)
 
     def __len__(self) -> int:
         return -(-self.x.shape[1] // self.T)
@@ -343,8 +347,14 @@ class TextBatches:
             window = slice(first, first + self.T)
             yield Batch(self.x[:, window], self.y[:, window], carry=first > 0)
 
+    def __call__(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of an epoch, of which a share ``restart`` begins with a new state."""
+        for batch in self:
+            is_anew = self.restart > 0 and rng.random() < self.restart
+            yield batch._replace(carry=batch.carry and not is_anew)
 
-def text_batches(codes: Any, N: int, T: int) -> TextBatches:
+
+def text_batches(codes: Any, N: int, T: int, *, restart: float = 0.0) -> TextBatches:
     """A text for truncated backpropagation: N streams side by side, T steps at a time, every character once an epoch.
 
     Parameters
@@ -353,6 +363,9 @@ def text_batches(codes: Any, N: int, T: int) -> TextBatches:
         M at least N + 1.
     N, T : int
         Rows and steps of a batch; the last one of an epoch may be shorter.
+    restart : float
+        In [0, 1): share of the batches, drawn anew in every epoch, that begin with a new state. At 0 a model sees a new
+        state once an epoch: from there, where all use of it begins, it may then never find its way.
 
     Returns
     -------
@@ -368,7 +381,7 @@ def text_batches(codes: Any, N: int, T: int) -> TextBatches:
     [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]] False
     [[3], [7]] [[4], [8]] True
     """
-    return TextBatches(*streams(codes, N), T)
+    return TextBatches(*streams(codes, N), T, restart)
 
 
 class Standardizer:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import as_size
-from .callbacks import Callback, TrainingWarning
+from .callbacks import Callback, StopAfter, TrainingWarning
 from .checkpoint import resume as go_on_from
 from .data import Batch, as_batch, batches
 from .history import History
@@ -61,8 +61,8 @@ class Run:
     model, loss, optimizer, schedule, history
     epoch, step : int
         Epochs that were finished, updates that were made.
-    epochs : int
-        Where the run is to end.
+    epochs : int or None
+        Where the run is to end; None where a callback ends it.
     batch : Batch
         Of the update under way, or of the last one.
     grads : Params or None
@@ -86,7 +86,7 @@ class Run:
         train: Any,
         validation: Any,
         *,
-        epochs: int,
+        epochs: int | None,
         clip_norm: float | None,
         clip_value: float | None,
         schedule: Schedule | Callable[[int], float] | None,
@@ -129,11 +129,10 @@ class Run:
     def go(self, progress: bool) -> None:
         """Train to the end."""
         self._tell("begin")
-        total = len(self.train) * self.epochs if hasattr(self.train, "__len__") else None
-        bar = Progress(progress, total, self.step)
+        bar = self._bar(progress)
         with Interrupts() as interrupts:
             try:
-                while self.epoch < self.epochs and not self.stopped:
+                while (self.epochs is None or self.epoch < self.epochs) and not self.stopped:
                     self._run_epoch(bar, interrupts)
             except KeyboardInterrupt:
                 if self._is_whole:
@@ -143,6 +142,15 @@ class Run:
                 bar.close()
         self.history.stopped = self.stopped or "all epochs were made"
         self._tell("end")
+
+    def _bar(self, shown: bool) -> Progress:
+        """A bar over the updates of all epochs, or over what else is known to end the run."""
+        limits = [callback for callback in self.callbacks if isinstance(callback, StopAfter)]
+        ends = [limit.steps for limit in limits if limit.steps is not None]
+        if self.epochs is not None and hasattr(self.train, "__len__"):
+            ends.append(len(self.train) * self.epochs)
+        seconds = [limit.seconds for limit in limits if limit.seconds is not None and not ends]
+        return Progress(shown, min(ends, default=None), self.step, min(seconds, default=None))
 
     def _tell(self, moment: str) -> None:
         for callback in self.callbacks:
@@ -156,7 +164,8 @@ class Run:
             self._is_whole = False
             if not self._update(as_batch(batch)):
                 return
-            bar.update(f"{self.epoch + 1}/{self.epochs}", self._mean("loss"), _steps(self.batch))
+            epoch = str(self.epoch + 1) if self.epochs is None else f"{self.epoch + 1}/{self.epochs}"
+            bar.update(epoch, self._mean("loss"), _steps(self.batch))
             self._tell("after_step")
             self._is_whole = True
             interrupts.check()
@@ -409,7 +418,7 @@ def fit(
     train: Any,
     validation: Any = None,
     *,
-    epochs: int = 10,
+    epochs: int | None = 10,
     batch_size: int = 32,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -437,8 +446,9 @@ def fit(
         `fastrnn.data.batches`, which can also put like lengths together. Batches: an object that gives tuples
         (x, y, lengths, mask, carry), y and lengths onwards as in `fastrnn.data.Batch`, whenever it is iterated over;
         or a function that does, given the epoch's own `numpy.random.Generator`.
-    epochs : int
-        Passes over the training data, those of a resumed run included.
+    epochs : int or None
+        Passes over the training data, those of a resumed run included. None: until a callback stops the run, such as
+        `StopAfter`.
     batch_size : int
     clip_norm, clip_value : float, optional
         Limits of the gradient's global norm and of each of its elements, which goes first.
@@ -512,7 +522,7 @@ def fit(
         optimizer,
         _as_source("train", train, batch_size, True),
         None if validation is None else _as_source("validation", validation, batch_size, False),
-        epochs=as_size("epochs", epochs),
+        epochs=None if epochs is None else as_size("epochs", epochs),
         clip_norm=clip_norm,
         clip_value=clip_value,
         schedule=schedule,

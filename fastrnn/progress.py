@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+_BY_TIME = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:g} s{postfix}"
+
 
 class Progress:
     """A bar on stderr: where the run is, the time left, loss, validation, and how many steps a second it goes through.
@@ -13,18 +15,24 @@ class Progress:
     Parameters
     ----------
     shown : bool
-    total : int or None
-        Updates of the whole run, where they are known beforehand.
+    updates : int or None
+        Of the whole run, where they are known beforehand.
     done : int
         Updates that were made before.
+    seconds : float or None
+        How long the run takes, where time ends it: then the bar shows time.
     """
 
-    def __init__(self, shown: bool, total: int | None, done: int):
+    def __init__(self, shown: bool, updates: int | None, done: int, seconds: float | None = None):
         self._bar: Any = None
+        self._is_timed = seconds is not None
         if shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, unit="update", file=sys.stderr, mininterval=0.2, leave=True)
+            kind: dict[str, Any] = {"total": updates, "initial": done, "unit": "update"}
+            if self._is_timed:
+                kind = {"total": seconds, "bar_format": _BY_TIME}
+            self._bar = tqdm(file=sys.stderr, mininterval=0.2, leave=True, **kind)
         self._began, self._steps, self._validation = time.perf_counter(), 0, ""
 
     def update(self, epoch: str, loss: float, steps: int) -> None:
@@ -32,10 +40,11 @@ class Progress:
         if self._bar is None:
             return
         self._steps += steps
-        rate = self._steps / max(time.perf_counter() - self._began, 1e-9)
+        passed = time.perf_counter() - self._began
         self._bar.set_description_str(f"epoch {epoch}", refresh=False)
+        rate = self._steps / max(passed, 1e-9)
         self._bar.set_postfix_str(f"loss {loss:.4g}{self._validation}, {rate:,.0f} steps/s", refresh=False)
-        self._bar.update()
+        self._bar.update(max(0.0, min(passed, self._bar.total) - self._bar.n) if self._is_timed else 1)
 
     def validated(self, values: dict[str, float]) -> None:
         """Measures of the epoch that has ended."""

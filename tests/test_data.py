@@ -137,6 +137,18 @@ def test_text_as_batches():
     assert all(np.array_equal(b.y, b.x + 1) for b in epoch)
 
 
+def test_some_batches_of_a_text_begin_anew():
+    found = text_batches(np.arange(4001), 1, 4, restart=0.25)
+    assert [b.carry for b in found] == [False] + 999 * [True]
+    first, again, other = (list(found(np.random.default_rng(seed))) for seed in (0, 0, 1))
+    carried = [[b.carry for b in epoch] for epoch in (first, again, other)]
+    assert carried[0] == carried[1] != carried[2] and not carried[0][0]
+    assert 0.2 < np.mean([not carry for carry in carried[0]]) < 0.3
+    assert all(np.array_equal(b.x, c.x) for b, c in zip(found, first, strict=True))
+    with pytest.raises(ValueError, match=r"^restart must be at least 0 and below 1, got 1"):
+        text_batches(np.arange(9), 2, 3, restart=1)
+
+
 def test_batches_are_tuples_that_begin_with_x_and_y():
     assert as_batch((1, 2)) == Batch(1, 2, None, None, False)
     assert as_batch([1, 2, 3]) == Batch(1, 2, 3)

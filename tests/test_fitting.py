@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -398,6 +399,11 @@ def test_progress_says_where_the_run_is(capsys):
     assert "12/12" in bar
     for word in ("loss ", "val_loss ", "steps/s"):
         assert word in bar
+    train(epochs=None, callbacks=[StopAfter(seconds=0.2)], progress=True)
+    bar = capsys.readouterr().err
+    assert re.search(r"epoch \d+: 100%\|.*\| 0/0.2 s, loss ", bar)
+    train(epochs=None, callbacks=[StopAfter(steps=7)], progress=True)
+    assert "epoch 2: 100%" in (bar := capsys.readouterr().err) and "7/7" in bar
     train(epochs=1, progress=False)
     assert capsys.readouterr() == ("", "")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 import fastrnn
 from fastrnn import models
 from fastrnn.models import Forecaster
-from fastrnn.models.backtest import naive_scale
+from fastrnn.models.backtest import Backtest, naive_scale
+from fastrnn.models.conformal import moves
 from fastrnn.models.ridge import Ridge
 
 RNG = np.random.default_rng(0)
@@ -79,6 +81,35 @@ def test_intervals_are_calibrated():
         assert (np.diff(found.quantiles, axis=-1) >= 0).all()
 
 
+def test_intervals_of_errors_that_come_together_are_calibrated():
+    """Forecasts that began one after another are wrong together: so many tell less than as many that did not."""
+    coverage = []
+    for seed in range(8):
+        e = np.random.default_rng(seed).normal(size=300)
+        series = [e[0]]
+        for shock in e[1:]:
+            series.append(0.8 * series[-1] + shock)
+        coverage.append(make(horizon=6, epochs=1, hidden=2).backtest(np.array(series)).coverage)
+    assert 0.75 < np.mean(coverage) < 0.85
+
+
+@pytest.mark.parametrize(
+    "levels", [(0.1, 0.5, 0.9), (0.05, 0.25, 0.5, 0.75, 0.95), (0.2, 0.5), (0.5, 0.6, 0.9), (0.5,)]
+)
+def test_moved_quantiles_enclose_what_they_promise(levels):
+    rng, (M, trials), middle = np.random.default_rng(0), (30, 400), levels.index(0.5)
+    inside = np.zeros(len(levels))
+    for _ in range(trials):
+        came = rng.standard_normal(M + 1)
+        quantiles = 0.5 * ndtri(levels)  # too near to each other
+        moved = quantiles + moves(came[:M, None] - quantiles, levels)
+        inside += came[M] <= moved
+    below = inside / trials
+    assert abs(below[middle] - 0.5) < 0.08
+    assert -0.03 < below[-1] - below[0] - (levels[-1] - levels[0]) < 0.1
+    assert moves(np.full((M, len(levels)), 3.0), levels).tolist() == [3.0] * len(levels)
+
+
 def test_steps_beyond_the_horizon_are_those_of_looking_again():
     series = seasonal()
     model = make(horizon=5, season=12).fit(series)
@@ -118,6 +149,17 @@ def test_a_backtests_measures_by_hand():
     assert np.array_equal(found.naive[0, :, 0], series[108:110])
     assert np.isclose(found.mase_by_step.mean(), found.mase)
     assert found.rmse >= found.mae and "seasonal naive" in str(found)
+
+
+def test_errors_beside_a_naive_forecast_that_is_exact():
+    """A series that repeats itself has no scale: no error is 0, any other infinite, and there is no warning."""
+    actual, quantiles = np.ones((2, 2, 1)), np.ones((2, 2, 1, 1))
+    exact = Backtest(np.arange(2), actual, actual, actual, quantiles, (0.5,), np.zeros(1))
+    assert (exact.mase, exact.naive_mase, exact.mase_by_step.tolist()) == (0.0, 0.0, [0.0, 0.0])
+    off = Backtest(np.arange(2), actual, actual + np.array([[0.0], [0.5]]), actual, quantiles, (0.5,), np.zeros(1))
+    assert (off.mase, off.naive_mase, off.mase_by_step.tolist()) == (np.inf, 0.0, [0.0, np.inf])
+    found = make(season=4, horizon=4).backtest(np.tile([1.0, 2.0, 0.0, 5.0], 40), stride=4)
+    assert found.naive_mase == 0 and found.mase in (0, np.inf) and "seasonal naive 0.000" in str(found)
 
 
 def test_refitting_uses_what_has_come():

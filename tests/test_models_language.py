@@ -140,6 +140,27 @@ def test_checkpoints_are_models_and_resume_with_the_same_bits(tmp_path):
         make(epochs=4).fit(TEXT + "\u00e9", resume=path)
 
 
+def test_some_updates_begin_where_writing_begins():
+    """A model that knows a new state from its first update alone may be lost there, and write nonsense."""
+
+    class Starts(fastrnn.Callback):
+        def __init__(self) -> None:
+            self.carried: list[list[bool]] = [[]]
+
+        def after_step(self, run: fastrnn.fitting.Run) -> None:
+            assert run.batch is not None
+            self.carried[-1].append(run.batch.carry)
+
+        def after_epoch(self, run: fastrnn.fitting.Run) -> None:
+            self.carried.append([])
+
+    starts = Starts()
+    make(hidden=4, epochs=3, patience=3).fit(TEXT * 4, callbacks=[starts])
+    epochs = starts.carried[:3]
+    assert not any(carried[0] for carried in epochs) and epochs[0] != epochs[1]
+    assert 1 / 32 < np.mean([not carry for carried in epochs for carry in carried[1:]]) < 1 / 8
+
+
 def test_a_time_limit():
     model = make(seconds=0.3, epochs=1).fit(TEXT)
     assert "seconds have passed" in model.history_.stopped

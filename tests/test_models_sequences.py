@@ -307,7 +307,8 @@ def test_bad_data_is_refused_before_any_training():
     holed[3, 2, 1] = np.nan
     fresh = make(SequenceClassifier)
     for X, labels, message in [
-        (x, np.zeros(20, int), "only one class"),
+        (x, np.zeros(20, int), "got only one class, 0$"),
+        (x, np.full(20, "x"), "got only one class, 'x'$"),
         (holed, y, r"NaN or inf\) at \[3, 2, 1\]"),
         (x, y[:-1], "20 sequences"),
         (x[:0], y[:0], "at least"),

@@ -72,7 +72,11 @@ class Backtest:
 
     @property
     def mase(self) -> float:
-        """Mean absolute scaled error, below 1 where forecasts are better than naive ones were in the past."""
+        """Mean absolute scaled error, below 1 where forecasts are better than naive ones were in the past.
+
+        Where those were exact, as in a series that repeats itself to the last digit, a forecast without an error counts
+        0 and any other one infinity.
+        """
         return self._scaled(self.predicted)
 
     @property
@@ -83,7 +87,7 @@ class Backtest:
     @property
     def mase_by_step(self) -> Array:
         """(horizon,) the same for each step ahead."""
-        return (np.abs(self.actual - self.predicted) / self.scale).mean(axis=(0, 2))
+        return self._scaled_errors(self.predicted).mean(axis=(0, 2))
 
     @property
     def coverage(self) -> float:
@@ -92,7 +96,13 @@ class Backtest:
         return float(inside.mean())
 
     def _scaled(self, predicted: Array) -> float:
-        return float((np.abs(self.actual - predicted) / self.scale).mean())
+        return float(self._scaled_errors(predicted).mean())
+
+    def _scaled_errors(self, predicted: Array) -> Array:
+        """(M, horizon, K)."""
+        errors = np.abs(self.actual - predicted)
+        unscaled = np.where(errors > 0, np.inf, 0.0)
+        return np.divide(errors, self.scale, out=unscaled, where=self.scale > 0)
 
     def __str__(self) -> str:
         wanted = self.levels[-1] - self.levels[0]

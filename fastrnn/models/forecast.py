@@ -20,6 +20,7 @@ from ..sequential import Sequential
 from ..training import evaluate
 from . import network
 from .backtest import Backtest, naive, naive_scale
+from .conformal import moves
 from .estimator import Estimator, decoded, encoded
 from .linear import Linear, best
 from .series import Examples, as_table, examples, phases
@@ -28,7 +29,7 @@ Array = np.ndarray
 
 BASELINES = ("auto", "mean", "last", "season")
 LOOK_BACK = 24  # steps, where no season says how many
-FEW = 20  # residuals that do not tell quantiles
+FEW = 20  # forecasts that validate; of fewer, quantiles cannot be told
 
 
 class _Ahead(Loss):
@@ -55,8 +56,9 @@ class Forecaster(Estimator):
 
     The linear part is a ridge regression of every step ahead on the past. The network reads the past too, goes on over
     the steps ahead, and says by how much each quantile there differs; it begins at zero, and what it has learned is
-    kept only where that is better on the end of the series, which training does not see. By what the quantiles are off
-    there, they are moved in the end.
+    kept only where that is better on the end of the series, which training does not see. In the end quantiles are moved
+    by how far they were off there, step by step ahead: an interval holds the share that it promises, as long as the
+    series goes on as it did (`fastrnn.models.conformal`).
 
     Parameters
     ----------
@@ -112,13 +114,15 @@ class Forecaster(Estimator):
     Notes
     -----
     Columns are standardised as in the training part. Intervals beyond the horizon are too narrow, since the medians
-    looked at are taken for certain.
+    looked at are taken for certain; so are those of a model that was fitted long before what it forecasts, where a
+    series drifts. They are not calibrated where fewer than 20 forecasts validate.
 
     References
     ----------
     Wen et al. 2017, "A multi-horizon quantile recurrent forecaster"; the linear part beside the network: Lai et al.
     2018, "Modeling long- and short-term temporal patterns with deep neural networks"; values relative to the last one:
-    Zeng et al. 2023, "Are transformers effective for time series forecasting?".
+    Zeng et al. 2023, "Are transformers effective for time series forecasting?"; the calibration: Romano, Patterson &
+    Candès 2019, "Conformalized quantile regression".
 
     Examples
     --------
@@ -321,16 +325,14 @@ class Forecaster(Estimator):
         return outputs.astype(np.float64).reshape(*outputs.shape[:2], -1, len(self.quantiles))
 
     def _calibration(self, model: Any, core: Linear, held_out: Examples) -> Array:
-        """(horizon, K, Q) by how much quantiles, the median too, were off on what validates: they move by that.
-
-        Clements & Hendry 1996, "Intercept corrections and structural change"; Romano, Patterson & Candès 2019,
-        "Conformalized quantile regression".
-        """
+        """(horizon, K, Q) by how much quantiles are to be moved, for each step ahead, after what validates."""
+        found = np.zeros_like(core.offsets)
         if len(held_out) < FEW:
-            return np.zeros_like(core.offsets)
+            return found
         off = self._targets(core, held_out)[..., None] - self._outputs(model, core, held_out)
-        moves = [np.quantile(off[..., k], level, axis=0) for k, level in enumerate(self.quantiles)]
-        return np.stack(moves, axis=-1)
+        for step, k in np.ndindex(found.shape[:2]):
+            found[step, k] = moves(off[:, step, k], self.quantiles)
+        return found
 
     # exogenous columns
 

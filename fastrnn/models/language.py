@@ -40,6 +40,7 @@ LEVELS = ("char", "word")
 LEARNING_RATES = {"rnn": 1e-3, "lstm": 4e-3, "gru": 3e-3}
 EMBEDDINGS = {"char": 64, "word": 256}
 FINAL_RATE = 0.05  # of the first one, at the end of the training
+RESTART = 1 / 16  # share of the updates that begin with a new state, as writing and judging do
 CHUNK = 256  # steps of evaluation at a time
 STREAM = 2048  # tokens that a stream of evaluation has at least
 PATH_LENGTH = 260  # characters beyond which a string is no path
@@ -73,7 +74,7 @@ class LanguageModel(Estimator):
         Train for so long instead; the learning rate falls by the clock, so that the result is not reproducible.
     batch_size, steps : int
         Streams of text side by side, and tokens of each that an update looks back on (truncated backpropagation; the
-        state goes on).
+        state goes on, but for one update in sixteen, which begins anew).
     learning_rate : float or None
         Of Adam at the beginning, it falls to a twentieth along half a cosine. None: 0.004 for LSTM, 0.003 for GRU,
         0.001 for RNN.
@@ -170,7 +171,7 @@ class LanguageModel(Estimator):
             raise ValueError(f"text must have at least {wanted}, got {cut}: take a longer text, or fewer steps")
         vocabulary = self._new_vocabulary(tokens, cut)
         codes, rng = vocabulary.encode(tokens), self._rng()
-        train = self._batches(codes[:cut], self.batch_size, self.steps)
+        train = self._batches(codes[:cut], self.batch_size, self.steps, restart=RESTART)
         held_out = self._batches(codes[cut:], self.batch_size, CHUNK) if len(codes) - cut > 1 else None
         model = self._network(len(vocabulary), rng)
         extras = self._extras(_described(vocabulary))
@@ -184,7 +185,7 @@ class LanguageModel(Estimator):
             Adam(rate, beta2=0.99),
             train,
             held_out,
-            epochs=self.epochs if self.seconds is None else 10**6,
+            epochs=self.epochs if self.seconds is None else None,
             clip_norm=self.clip_norm,
             schedule=schedule,
             callbacks=[
@@ -367,9 +368,11 @@ class LanguageModel(Estimator):
             stack.append(Dense(width, dim, dtype=self.dtype, seed=rng))
         return Tied(embedding, [*stack, *network.dropouts(self.dropout)])
 
-    def _batches(self, codes: Array, rows: int, T: int, least: int | None = None) -> TextBatches:
+    def _batches(
+        self, codes: Array, rows: int, T: int, least: int | None = None, *, restart: float = 0.0
+    ) -> TextBatches:
         """Streams of at least ``least`` tokens (T when None), at most ``rows`` of them; one where there is less."""
-        return TextBatches(*streams(codes, min(rows, max(1, (len(codes) - 1) // (least or T)))), T)
+        return TextBatches(*streams(codes, min(rows, max(1, (len(codes) - 1) // (least or T)))), T, restart)
 
     def _schedule(self, rate: float, updates: int) -> tuple[Callable[[Any], float], list[Callback]]:
         """The learning rate as a function of the updates made, and what ends the training besides."""

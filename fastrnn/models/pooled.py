@@ -12,13 +12,14 @@ from .._arrays import as_choice
 from ..attention import Attention
 from ..callbacks import Callback
 from ..data import Standardizer
+from ..elementwise import softmax
 from ..layer import Layer, StatefulLayer
-from ..losses import Accuracy, MeanSquaredError, SoftmaxCrossEntropy
+from ..losses import MeanSquaredError
 from . import network
-from .estimator import decoded, encoded
+from .classes import LabelEstimator
 from .inputs import as_data
 from .sequences import SequenceEstimator, held_out_rows
-from .targets import as_columns, as_labels, check_count, class_weights, classes_of
+from .targets import as_columns, as_labels, check_count, classes_of
 
 Array = np.ndarray
 
@@ -74,7 +75,7 @@ class PooledEstimator(SequenceEstimator):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SequenceClassifier(PooledEstimator):
+class SequenceClassifier(PooledEstimator, LabelEstimator):
     """A recurrent network that says which class a sequence is of: sentiment, topic, gesture, fault.
 
     Sequences are numbers or text. A scikit-learn classifier.
@@ -159,8 +160,6 @@ class SequenceClassifier(PooledEstimator):
     ['yes', 'no']
     """
 
-    class_weight: Any = None
-
     def fit(self, X: Any, y: Any, *, callbacks: Sequence[Callback] = ()) -> SequenceClassifier:
         """Train on sequences and their labels; what was learned before is forgotten.
 
@@ -181,21 +180,8 @@ class SequenceClassifier(PooledEstimator):
         rng, N = self._rng(), len(X)
         check_count("y", len(labels), N)
         classes, numbers = classes_of(labels)
-        loss = SoftmaxCrossEntropy(class_weights(self.class_weight, classes, numbers))
         held_out = held_out_rows(N, self.validation_fraction, rng, numbers)
-        found = self._train(
-            X,
-            numbers,
-            len(classes),
-            loss,
-            held_out,
-            rng,
-            per_step=False,
-            metrics={"accuracy": Accuracy()},
-            callbacks=tuple(callbacks),
-        )
-        self._finish(X, *found)
-        self.classes_ = classes
+        self._fit_classes(X, classes, numbers, numbers, held_out, rng, per_step=False, callbacks=tuple(callbacks))
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -205,9 +191,7 @@ class SequenceClassifier(PooledEstimator):
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of every class, (N, K)."""
-        logits = self._logits(X)
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        return softmax(self._logits(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithm of `predict_proba`, (N, K)."""
@@ -217,8 +201,7 @@ class SequenceClassifier(PooledEstimator):
 
     def predict(self, X: Any) -> Array:
         """The likeliest class of every sequence, (N,)."""
-        chosen = self._logits(X).argmax(axis=1)
-        return self.classes_[chosen]
+        return self._likeliest(self._logits(X))
 
     def score(self, X: Any, y: Any) -> float:
         """Share of the sequences whose class is predicted right."""
@@ -231,17 +214,6 @@ class SequenceClassifier(PooledEstimator):
         """(N, K) float64."""
         outputs = self._outputs(X)
         return np.array(outputs, np.float64).reshape(len(outputs), len(self.classes_))
-
-    def _learned(self) -> dict[str, Any]:
-        return super()._learned() | {"classes": encoded(self.classes_)}
-
-    def _adopt(self, learned: dict[str, Any]) -> None:
-        super()._adopt(learned)
-        self.classes_ = decoded(learned["classes"])
-        if self.model_.output_size != len(self.classes_):
-            raise ValueError(
-                f"the network gives {self.model_.output_size} classes, the labels are {len(self.classes_)}"
-            )
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags

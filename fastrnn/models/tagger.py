@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Callback
+from ..elementwise import softmax
 from ..layer import Layer
-from ..losses import Accuracy, SoftmaxCrossEntropy
 from . import network
-from .estimator import decoded, encoded
+from .classes import LabelEstimator
 from .inputs import as_data, lengths_of
-from .sequences import SequenceEstimator, held_out_rows
-from .targets import as_labels, check_count, class_weights, classes_of
+from .sequences import held_out_rows
+from .targets import as_labels, check_count, classes_of, plain
 
 Array = np.ndarray
 
@@ -47,8 +47,7 @@ class Report(dict[Any, dict[str, float]]):
         for label in np.unique(np.concatenate([labels, predicted])):
             hits = float(np.sum((labels == label) & (predicted == label)))
             support, found = float(np.sum(labels == label)), float(np.sum(predicted == label))
-            key = label.item() if isinstance(label, np.generic) else label
-            self[key] = {
+            self[plain(label)] = {
                 "precision": hits / found if found else 0.0,
                 "recall": hits / support if support else 0.0,
                 "f1": 2 * hits / (support + found),
@@ -65,7 +64,7 @@ class Report(dict[Any, dict[str, float]]):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SequenceTagger(SequenceEstimator):
+class SequenceTagger(LabelEstimator):
     """A recurrent network that labels every step of a sequence: parts of speech, phases of sleep, states of a machine.
 
     Parameters are those of `SequenceClassifier`, but for pooling, which there is none of, and with ``bidirectional``
@@ -92,7 +91,6 @@ class SequenceTagger(SequenceEstimator):
     """
 
     bidirectional: bool = True
-    class_weight: Any = None
 
     def _outer_layers(self, size: int, outputs: int, rng: np.random.Generator, chosen: dict[str, Any]) -> list[Layer]:
         return network.head(size, outputs, rng, dropout=chosen["dropout"], dtype=self.dtype)
@@ -118,37 +116,20 @@ class SequenceTagger(SequenceEstimator):
         X, rng = as_data(X), self._rng()
         labels = self._labels(X, y)
         classes, numbers = classes_of(np.concatenate(labels))
-        loss = SoftmaxCrossEntropy(class_weights(self.class_weight, classes, numbers))
         targets = np.split(numbers, np.cumsum([len(part) for part in labels])[:-1])
         shaped = np.stack(targets) if isinstance(X, np.ndarray) and X.ndim > 1 else targets
         held_out = held_out_rows(len(X), self.validation_fraction, rng)
-        found = self._train(
-            X,
-            shaped,
-            len(classes),
-            loss,
-            held_out,
-            rng,
-            per_step=True,
-            metrics={"accuracy": Accuracy()},
-            callbacks=tuple(callbacks),
-        )
-        self._finish(X, *found)
-        self.classes_ = classes
+        self._fit_classes(X, classes, numbers, shaped, held_out, rng, per_step=True, callbacks=tuple(callbacks))
         return self
 
     def predict_proba(self, X: Any) -> list[Array]:
         """Probability of every class at every step: a list of arrays (T_n, K)."""
-        found = []
-        for logits in self._logits(X):
-            p = np.exp(logits - logits.max(axis=1, keepdims=True))
-            found.append(p / p.sum(axis=1, keepdims=True))
-        return found
+        return [softmax(logits) for logits in self._logits(X)]
 
     def predict(self, X: Any) -> Any:
         """The likeliest label of every step: (N, T) where X is an array of numbers, else a list of arrays (T_n,)."""
         X = as_data(X)
-        found = [self.classes_[logits.argmax(axis=1)] for logits in self._logits(X)]
+        found = [self._likeliest(logits) for logits in self._logits(X)]
         return np.stack(found) if isinstance(X, np.ndarray) and X.ndim > 1 else found
 
     def score(self, X: Any, y: Any) -> float:
@@ -168,7 +149,7 @@ class SequenceTagger(SequenceEstimator):
             Label -> measures; ``print`` shows a table.
         """
         X = as_data(X)
-        predicted = [self.classes_[logits.argmax(axis=1)] for logits in self._logits(X)]
+        predicted = [self._likeliest(logits) for logits in self._logits(X)]
         labels = self._labels(X, y)
         return Report(np.concatenate(labels), np.concatenate(predicted))
 
@@ -192,17 +173,6 @@ class SequenceTagger(SequenceEstimator):
                 raise ValueError(f"y[{k}] must have {T} labels, one for each step of X[{k}], got {len(found)}")
             labels.append(found)
         return labels
-
-    def _learned(self) -> dict[str, Any]:
-        return super()._learned() | {"classes": encoded(self.classes_)}
-
-    def _adopt(self, learned: dict[str, Any]) -> None:
-        super()._adopt(learned)
-        self.classes_ = decoded(learned["classes"])
-        if self.model_.output_size != len(self.classes_):
-            raise ValueError(
-                f"the network gives {self.model_.output_size} classes, the labels are {len(self.classes_)}"
-            )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -45,6 +45,11 @@ def as_columns(name: str, y: Any, N: int) -> Array:
     return values if values.ndim == 2 else values[:, None]
 
 
+def plain(label: Any) -> Any:
+    """A label as Python has it, not NumPy: what messages show, and dicts are asked for."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
 def check_count(name: str, found: int, N: int) -> None:
     """Raise unless there is one of ``name`` for each of N sequences."""
     if found != N:
@@ -55,7 +60,7 @@ def classes_of(labels: Array) -> tuple[Array, Array]:
     """The different labels in their order, and the number of each label; a ValueError where all are of one class."""
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        found = f"only one class, {classes[0]!r}" if len(classes) else "none"
+        found = f"only one class, {plain(classes[0])!r}" if len(classes) else "none"
         raise ValueError(f"y must have labels of at least two classes to learn from, got {found}")
     return classes, numbers.reshape(labels.shape)
 
@@ -69,9 +74,9 @@ def class_weights(chosen: Any, classes: Array, numbers: Array) -> list[float] | 
         return (counts.sum() / (len(classes) * counts)).tolist()
     if not isinstance(chosen, Mapping):
         raise ValueError(f"class_weight must be None, 'balanced' or a dict class -> weight, got {chosen!r}")
-    known = {label.item() if isinstance(label, np.generic) else label: k for k, label in enumerate(classes)}
+    known = {plain(label): k for k, label in enumerate(classes)}
     if strange := [label for label in chosen if label not in known]:
-        raise ValueError(f"class_weight must have classes of y, {list(known)}, got {strange[0]!r}")
+        raise ValueError(f"class_weight must have classes of y, {list(known)}, got {plain(strange[0])!r}")
     weights = np.ones(len(classes))
     for label, weight in chosen.items():
         weights[known[label]] = weight
