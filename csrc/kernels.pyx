@@ -58,6 +58,8 @@ def set_isa(str name):
 def set_blas(bint blas):
     """Run products through BLAS (True) or the packed SIMD kernels (False)."""
     global _blas
+    if blas:
+        load_blas()
     _blas = blas
 
 

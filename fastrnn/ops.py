@@ -32,6 +32,8 @@ class _Batch:
         times = np.arange(T, dtype=np.int64)
         self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
+        last = int(self.start[-1]) if T else 0
+        self._last = slice(last, last + N)
 
     def pack(self, x: Array) -> Array:
         """(N, T, D), or (T, N, D) with time_major, -> (R, D)."""
@@ -61,7 +63,7 @@ class _Batch:
 
     def last(self, packed: Array, initial: Array) -> Array:
         """Each sequence's row of its last step; ``initial`` where it has none."""
-        return packed[self.start[-1] : self.start[-1] + self.N].copy() if self.T else initial.copy()
+        return (packed[self._last] if self.T else initial).copy()
 
 
 @lru_cache(maxsize=64)
@@ -246,10 +248,11 @@ def _widths(cell: Cell, H: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16)
-def _zeros(N: int, width: int, dtype: np.dtype) -> Array:
-    """Zeros that nobody writes to."""
-    zeros = np.zeros((N, width), dtype)
-    zeros.flags.writeable = False
+def _zeros(N: int, widths: tuple[int, ...], dtype: np.dtype) -> list[Array]:
+    """Zeros that nobody writes to, one array for every width."""
+    zeros = [np.zeros((N, width), dtype) for width in widths]
+    for array in zeros:
+        array.flags.writeable = False
     return zeros
 
 
@@ -257,7 +260,7 @@ def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) 
     """``state`` as one fresh-or-borrowed array (N, P), and (N, H) for c, per state of the cell; zeros for None."""
     widths = _widths(cell, H)
     if state is None:
-        return [_zeros(N, width, dtype) for width in widths]
+        return _zeros(N, widths, dtype)
     if len(widths) == 1:
         return [as_shape(name, state, dtype, (N, widths[0]))]
     if not isinstance(state, (tuple, list)) or len(state) != len(widths):
