@@ -11,12 +11,15 @@ cdef extern from *:
 cdef void gather_share(
     const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
 ) noexcept nogil:
-    cdef long r
-    for r in range(first, last):
-        if index[r] < 0:
-            memset(out + r * row_bytes, 0, row_bytes)
-        else:
+    cdef long r = first, begin
+    while r < last:
+        begin = r
+        while r < last and index[r] < 0:  # all at once: long stretches need not be read before they are written
+            r += 1
+        memset(out + begin * row_bytes, 0, (r - begin) * row_bytes)
+        if r < last:
             memcpy(out + r * row_bytes, source + index[r] * row_bytes, row_bytes)
+            r += 1
 
 
 def gather(cnp.ndarray source, cnp.ndarray index):

@@ -80,6 +80,7 @@ class _Packed:
         self.start = np.cumsum(rows) - rows
         self.outer = (int(rows.sum()),)
         self.sorted_lengths = np.searchsorted(-rows, -np.arange(self.N), side="left")
+        self.final = _final(self)
         self._at = None
         if reverse:  # place n of step s <-> place n of the sequence's step length-1-s
             step = np.repeat(np.arange(self.T), rows)
@@ -117,19 +118,19 @@ class _Ragged:
         self.N, self.T = N, T
         self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
-        self.place = np.argsort(self.order, kind="stable")
+        self.place = np.empty_like(self.order)
+        self.place[self.order] = np.arange(N)
         self.sorted_lengths = lengths[self.order]
-        longest = int(lengths.max(initial=0))
-        self.rows = np.searchsorted(-self.sorted_lengths, -np.arange(longest), side="left").astype(np.int64)
+        step = np.arange(lengths.max(initial=0))[:, None]
+        is_step = step < self.sorted_lengths
+        self.rows = is_step.sum(axis=1)
         self.start = np.cumsum(self.rows) - self.rows
-        step = np.repeat(np.arange(longest), self.rows)
-        place = np.arange(len(step)) - np.repeat(self.start, self.rows)
-        row = self.order[place]
-        time = lengths[row] - 1 - step if reverse else step
+        self.final = _final(self)
+        time = self.sorted_lengths - 1 - step if reverse else step
         if times is not None:
-            time = times[row, time]
+            time = times[self.order, np.maximum(time, 0)]
         # the place in the batch of each packed row, and the packed row of each place, -1 where there is none
-        self.at = time * N + row if time_major else row * T + time
+        self.at = (time * N + self.order if time_major else self.order * T + time)[is_step]
         self.seen = np.full(N * T, -1)
         self.seen[self.at] = np.arange(len(self.at))
 
@@ -151,11 +152,26 @@ class _Ragged:
         return _last(self, packed, initial)
 
 
+@lru_cache(maxsize=4)
+def _ragged(lengths: bytes, T: int, time_major: bool, reverse: bool) -> _Ragged:
+    """The layers of a stack are given the same lengths one after the other."""
+    return _Ragged(np.frombuffer(lengths, np.int64), T, time_major, reverse)
+
+
+def _final(order: _Packed | _Ragged) -> Array:
+    """The packed row of each sequence's last step, -1 where it has none."""
+    if not len(order.start):
+        return np.full(order.N, -1)
+    last = order.start[order.sorted_lengths - 1] + np.arange(order.N)
+    return np.where(order.sorted_lengths > 0, last, -1)
+
+
 def _last(order: _Packed | _Ragged, packed: Array, initial: Array) -> Array:
     """Each sequence's row of its last step; ``initial`` where it has none."""
-    final = initial.copy()
-    some = order.sorted_lengths > 0
-    final[some] = packed[order.start[order.sorted_lengths[some] - 1] + np.flatnonzero(some)]
+    final = backend.current().gather(packed, order.final)
+    if order.N and order.sorted_lengths[-1] == 0:
+        none = order.final < 0
+        final[none] = initial[none]
     return final
 
 
@@ -164,7 +180,7 @@ class _Masked(_Ragged):
 
     def __init__(self, mask: Array, time_major: bool, reverse: bool):
         valid = mask.T if time_major else mask
-        N, T = valid.shape
+        T = valid.shape[1]
         times = np.argsort(~valid, axis=1, kind="stable")  # valid ones first
         super().__init__(valid.sum(axis=1), T, time_major, reverse, times)
         # which packed row each output shows: the latest valid step's; -1 before the first
@@ -224,7 +240,7 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
             raise ValueError("lengths and mask must not be given together: a mask says both")
         return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
     if lengths is not None:
-        return _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
+        return _ragged(as_lengths(lengths, N, T).tobytes(), T, time_major, reverse)
     return _batch(N, T, time_major, reverse)
 
 
