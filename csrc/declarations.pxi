@@ -48,6 +48,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long M[2]
         T* out[2]
         long ld
+        bint transposed
         T* sums
     enum Rule:
         ADAM, SGD, RMSPROP
@@ -76,7 +77,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         void (*backward)(int, const Backward[T]*, long, long, long, long) noexcept nogil
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
         void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
-        long (*outer_scratch)(long, long) noexcept nogil
+        long (*outer_scratch)(long, long, long) noexcept nogil
         void (*column_sums)(const ColumnSums[T]*, long, long) noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil
         void (*tanh)(const T*, T*, long) noexcept nogil
@@ -100,6 +101,10 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
     enum:
         STEP "fastrnn::Op::STEP"
         ROWS "fastrnn::Op::ROWS"
+    cdef cppclass Matrix[T]:
+        T* at
+        long ld
+        bint transposed
     cdef cppclass Weight[T]:
         const T* source
         long ld
@@ -115,21 +120,18 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         int b, block
         long columns
         int left[2]
-        T* out[2]
-        long ld
+        Matrix[T]* out
         T* sums
+        bint transposed()
     cdef cppclass Reduction[T]:
         int a, a_block, b, b_block
         long columns
         T* sums
     cdef cppclass Params[T]:
-        T* W
-        T* U
+        Matrix[T] W, U, P, W_proj
         T* b
         T* b_rec
         T* p
-        T* P
-        T* W_proj
         T* gain_W
         T* gain_U
         T* gain_c

@@ -81,13 +81,13 @@ def add_outer(x, d, dW, db):
 cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except -1:
     cdef Outer[floating] outer
     cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.panel_units(1)
-    cdef long size = k.outer_scratch(M, 0)
+    cdef long size = k.outer_scratch(M, 0, 0)
     cdef int threads = threads_for(R * M * columns)
     cdef Block scratch = Block(threads * size * sizeof(floating))
     cdef floating* start
     outer.R, outer.columns, outer.b, outer.ldb = R, columns, <floating*>memory(d), columns
     outer.a[0], outer.M[0], outer.out[0], outer.M[1] = <floating*>memory(x), M, <floating*>memory(dW), 0
-    outer.ld, outer.sums = columns, db
+    outer.ld, outer.transposed, outer.sums = columns, False, db
     if _blas:
         gemm(True, False, M, columns, outer.R, outer.a[0], M, outer.b, columns, True, outer.out[0], columns)
         outer.M[0] = 0

@@ -63,13 +63,24 @@ cdef int set_cell(Scan[floating]* s, cell) except -1:
     return 0
 
 
+cdef int set_matrix(Matrix[floating]* m, cnp.ndarray array) except -1:
+    """Point at a matrix that lies in order by rows, or else by columns; at nothing for None."""
+    if array is None:
+        return 0
+    m.at, m.transposed = <floating*>cnp.PyArray_DATA(array), not cnp.PyArray_IS_C_CONTIGUOUS(array)
+    m.ld = array.shape[0] if m.transposed else array.shape[1]
+    return 0
+
+
 cdef int set_params(Params[floating]* p, params) except -1:
     """Point at arrays by their names."""
-    p.W, p.U, p.b = <floating*>memory(params["W"]), <floating*>memory(params["U"]), <floating*>memory(params["b"])
+    set_matrix[floating](&p.W, params["W"])
+    set_matrix[floating](&p.U, params["U"])
+    p.b = <floating*>memory(params["b"])
     if len(params) > 3:
-        p.b_rec = <floating*>memory(params.get("b_rec"))
-        p.p, p.P = <floating*>memory(params.get("p")), <floating*>memory(params.get("P"))
-        p.W_proj = <floating*>memory(params.get("W_proj"))
+        set_matrix[floating](&p.P, params.get("P"))
+        set_matrix[floating](&p.W_proj, params.get("W_proj"))
+        p.b_rec, p.p = <floating*>memory(params.get("b_rec")), <floating*>memory(params.get("p"))
         p.gain_W, p.gain_U = <floating*>memory(params.get("gain_W")), <floating*>memory(params.get("gain_U"))
         p.gain_c, p.bias_c = <floating*>memory(params.get("gain_c")), <floating*>memory(params.get("bias_c"))
     return 0

@@ -109,12 +109,13 @@ include "plan.pxi"
 cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
     """Pack the matrices of all products; a thread's share of each."""
     cdef const Weight[floating]* w
-    cdef long unit, k
+    cdef long unit, column, k
     for k in range(s.n_weights):
         w = &s.weight[k]
         unit = s.kernels.panel_units(w.gates)
-        s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, 1 if w.transposed else w.ld,
-                       w.ld if w.transposed else 1, w.units, split(w.units, unit, thread, threads),
+        column = w.ld if w.transposed else 1
+        s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, 1 if w.transposed else w.ld, column,
+                       w.units * column, split(w.units, unit, thread, threads),
                        split(w.units, unit, thread + 1, threads))
 
 
@@ -257,15 +258,20 @@ cdef void add_gradient(
     cdef Outer[floating] outer
     cdef int side
     outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
-    outer.ld, outer.sums = g.ld, g.sums
+    outer.transposed, outer.sums = g.transposed(), g.sums
+    outer.ld = max(g.out[0].ld, g.out[1].ld)
     for side in range(2):
-        outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side]
-        if s.blas:
+        outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
+        if s.blas and outer.transposed:
+            gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
+                 outer.out[side], outer.M[side])
+        elif s.blas:
             gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, True,
-                 outer.out[side], g.ld)
+                 outer.out[side], outer.ld)
+        if s.blas:
             outer.M[side] = 0
     k.outer(&outer, split(g.columns, unit, thread, threads), split(g.columns, unit, thread + 1, threads),
-            s.outer + thread * k.outer_scratch(max(s.D, s.H), max(s.S, s.H)))
+            s.outer + thread * outer_scratch(s))
 
 
 cdef void parameter_gradients(

@@ -68,6 +68,15 @@ cdef long last_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
     return max(s.start[t0] + s.rows[t0], s.start[t1 - 1] + s.rows[t1 - 1])
 
 
+cdef long outer_scratch(Scan[floating]* s) noexcept nogil:
+    """Elements of a thread's scratch for weight gradients."""
+    cdef long columns = 0, k
+    for k in range(s.gradients):
+        if s.gradient[k].transposed():
+            columns = max(columns, s.gradient[k].columns)
+    return s.kernels.outer_scratch(max(s.D, s.H), max(s.S, s.H), columns)
+
+
 cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     """Lay out the scratch of a call in one block; return its size. One vector of slack follows pre: see cells.hpp."""
     cdef Arena arena
@@ -89,7 +98,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(s.blas, s.product, N * max(S, H))
     if backward:
         arena.take(s.edge, N * width)
-        arena.take(s.outer, s.threads * kernels.outer_scratch(max(s.D, H), max(S, H)))
+        arena.take(s.outer, s.threads * outer_scratch(s))
         arena.take_if(cell.any, s.total, rows * S)
         arena.take_if(cell.projected, s.dinner, N * H)
         arena.take_if(peeps, s.c_prev, rows * H)

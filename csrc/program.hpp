@@ -35,17 +35,17 @@ template <class T> struct Composer {
   const long H = s.H, width = cell.gates * s.H;
   const int o_block = cell.gates - 1, early = cell.coupled ? 1 : 2;  // LSTM's blocks that see c before the step
 
-  int weigh(const T* source, long ld, bool transposed, long K, long units, long gates) {
-    s.weight[s.n_weights] = {source, ld, transposed, K, units, gates, nullptr};
+  int weigh(const Matrix<T>& m, bool transposed, long K, long units, long gates) {
+    s.weight[s.n_weights] = {m.at, m.ld, transposed != m.transposed, K, units, gates, nullptr};
     return s.n_weights++;
   }
 
   // Gate blocks gate.. of U for a product from the left; for one from the right, backwards.
   int recurrent(int gate, int gates, bool one_block) {
-    return one_block ? weigh(s.params.U + gate * H, width, false, s.S, gates * H, 1)
-                     : weigh(s.params.U + gate * H, width, false, s.S, H, gates);
+    return one_block ? weigh(s.params.U.from(gate * H), false, s.S, gates * H, 1)
+                     : weigh(s.params.U.from(gate * H), false, s.S, H, gates);
   }
-  int recurrent_back(int gate, int gates) { return weigh(s.params.U + gate * H, width, true, gates * H, s.S, 1); }
+  int recurrent_back(int gate, int gates) { return weigh(s.params.U.from(gate * H), true, gates * H, s.S, 1); }
 
   Op& add(Op op) { return s.op[s.ops++] = op; }
   void step(int epilogue, int weight = -1, Place left = NOTHING, int block = 0, Place out = NOTHING) {
@@ -94,7 +94,7 @@ template <class T> struct Composer {
   void forward() {
     start();
     for (int k = 0; k < s.segments; ++k)
-      weigh(s.params.W + s.segment[k].gate * H, width, false, s.D, s.segment[k].gates * H, 1);
+      weigh(s.params.W.from(s.segment[k].gate * H), false, s.D, s.segment[k].gates * H, 1);
     if (s.mask) rows(TIMES, H_PREV, LEFT, MASK);
     switch (cell.name) {
       case Cell::RNN:
@@ -112,13 +112,12 @@ template <class T> struct Composer {
   }
 
   void lstm_forward() {
-    const long ld = (early + 1) * H;
-    if (cell.full) product(weigh(s.params.P, ld, false, H, early * H, 1), C_PREV, 0, PRE, 0, true);
+    if (cell.full) product(weigh(s.params.P, false, H, early * H, 1), C_PREV, 0, PRE, 0, true);
     gates_step(cell.coupled ? COUPLED_CELL : LSTM_CELL, 0, 0, cell.gates, LEFT);
     if (cell.normed) rows(NORMALISE, C_NEW, SQUASHED);
-    const int peep = cell.full ? weigh(s.params.P + early * H, ld, false, H, H, 1) : -1;
+    const int peep = cell.full ? weigh(s.params.P.from(early * H), false, H, H, 1) : -1;
     step(cell.coupled ? COUPLED_OUTPUT : LSTM_OUTPUT, peep, C_NEW, o_block, GATES);
-    if (cell.projected) product(weigh(s.params.W_proj, s.S, false, H, s.S, 1), INNER, 0, H_NEW, 0, false);
+    if (cell.projected) product(weigh(s.params.W_proj, false, H, s.S, 1), INNER, 0, H_NEW, 0, false);
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ template <class T> struct Composer {
   void backward() {
     start();
     for (int k = 0; k < s.segments; ++k)
-      weigh(s.params.W + s.segment[k].gate * H, width, true, s.segment[k].gates * H, s.D, 1);
+      weigh(s.params.W.from(s.segment[k].gate * H), true, s.segment[k].gates * H, s.D, 1);
     if (s.mask) rows(TIMES, H_PREV, LEFT, MASK);
     if (s.dcells) rows(ADD, DCELLS, DC);
     const int h_gates = cell.name == Cell::GRU_BEFORE ? 2 : cell.gates;
@@ -164,22 +163,30 @@ template <class T> struct Composer {
   }
 
   void lstm_backward() {
-    const long ld = (early + 1) * H;
-    if (cell.projected) product(weigh(s.params.W_proj, s.S, true, s.S, H, 1), TOTAL, 0, DINNER, 0, false);
+    if (cell.projected) product(weigh(s.params.W_proj, true, s.S, H, 1), TOTAL, 0, DINNER, 0, false);
     if (cell.normed) rows(NORMALISE, C_NEW, SQUASHED);
     step(cell.coupled ? COUPLED_OUTPUT : LSTM_OUTPUT);
     if (cell.normed) rows(NORMALISE_BACK, DSQUASHED, DC).add = true;
-    if (cell.full) product(weigh(s.params.P + early * H, ld, true, H, H, 1), DA, o_block, DC, 0, true);
+    if (cell.full) product(weigh(s.params.P.from(early * H), true, H, H, 1), DA, o_block, DC, 0, true);
     step(cell.coupled ? COUPLED_CELL : LSTM_CELL);
-    if (cell.full) product(weigh(s.params.P, ld, true, early * H, H, 1), DA, 0, DC, 0, true);
+    if (cell.full) product(weigh(s.params.P, true, early * H, H, 1), DA, 0, DC, 0, true);
     if (s.new_c) rows(ADD, DC_LAST, DC);
   }
 
   // -------------------------------------------------------------------------------------------------------------------
   // The gradients of the parameters, after a chunk of steps
 
-  void gradient(Place b, int block, int blocks, Place left0, T* out0, Place left1, T* out1, long ld, T* sums) {
-    s.gradient[s.gradients++] = {b, block, blocks * H, {left0, left1}, {out0, out1}, ld, sums};
+  void gradient(Place b, int block, long columns, Place left0, const Matrix<T>& out0, Place left1, const Matrix<T>& out1,
+                T* sums) {
+    if (left0 && left1 && out0.transposed != out1.transposed) {
+      gradient(b, block, columns, left0, out0, sums);
+      gradient(b, block, columns, left1, out1, nullptr);
+      return;
+    }
+    s.gradient[s.gradients++] = {b, block, columns, {left0, left1}, {out0, out1}, sums};
+  }
+  void gradient(Place b, int block, long columns, Place left, const Matrix<T>& out, T* sums) {
+    gradient(b, block, columns, left, out, NOTHING, {}, sums);
   }
   void reduce(Place a, int a_block, Place b, int b_block, int blocks, T* sums) {
     s.reduction[s.reductions++] = {a, a_block, b, b_block, blocks * H, sums};
@@ -192,21 +199,21 @@ template <class T> struct Composer {
     } else {
       switch (cell.name) {
         case Cell::GRU_:
-          gradient(PRE, 0, 2, X, d.W, LEFT, d.U, width, d.b);
-          gradient(PRE, 2, 1, NOTHING, nullptr, LEFT, d.U + 2 * H, width, d.b_rec);
-          gradient(PRE, 3, 1, X, d.W + 2 * H, NOTHING, nullptr, width, d.b + 2 * H);
+          gradient(PRE, 0, 2 * H, X, d.W, LEFT, d.U, d.b);
+          gradient(PRE, 2, H, LEFT, d.U.from(2 * H), d.b_rec);
+          gradient(PRE, 3, H, X, d.W.from(2 * H), d.b + 2 * H);
           break;
         case Cell::GRU_BEFORE:
-          gradient(PRE, 0, 2, X, d.W, LEFT, d.U, width, d.b);
-          gradient(PRE, 2, 1, X, d.W + 2 * H, INNER, d.U + 2 * H, width, d.b + 2 * H);
+          gradient(PRE, 0, 2 * H, X, d.W, LEFT, d.U, d.b);
+          gradient(PRE, 2, H, X, d.W.from(2 * H), INNER, d.U.from(2 * H), d.b + 2 * H);
           break;
-        default: gradient(PRE, 0, cell.gates, X, d.W, LEFT, d.U, width, d.b);
+        default: gradient(PRE, 0, width, X, d.W, LEFT, d.U, d.b);
       }
     }
-    if (cell.projected) s.gradient[s.gradients++] = {TOTAL, 0, s.S, {INNER, NOTHING}, {d.W_proj, nullptr}, s.S, nullptr};
+    if (cell.projected) gradient(TOTAL, 0, s.S, INNER, d.W_proj, nullptr);
     if (cell.full) {
-      gradient(PRE, 0, early, C_PREV, d.P, NOTHING, nullptr, (early + 1) * H, nullptr);
-      gradient(PRE, o_block, 1, C_NEW, d.P + early * H, NOTHING, nullptr, (early + 1) * H, nullptr);
+      gradient(PRE, 0, early * H, C_PREV, d.P, nullptr);
+      gradient(PRE, o_block, H, C_NEW, d.P.from(early * H), nullptr);
     }
     if (cell.diagonal) {
       for (int k = 0; k < early; ++k) reduce(PRE, k, C_PREV, 0, 1, d.p + k * H);
@@ -226,10 +233,10 @@ template <class T> struct Composer {
     if (cell.name == Cell::GRU_) reduce(PRE, 2, NOTHING, 0, 1, d.b_rec);
     reduce(PRE, 0, HAT, 0, cell.gates, d.gain_U);
     if (cell.name == Cell::GRU_BEFORE) {
-      gradient(DU, 0, 2, NOTHING, nullptr, LEFT, d.U, width, nullptr);
-      gradient(DU, 2, 1, NOTHING, nullptr, INNER, d.U + 2 * H, width, nullptr);
+      gradient(DU, 0, 2 * H, LEFT, d.U, nullptr);
+      gradient(DU, 2, H, INNER, d.U.from(2 * H), nullptr);
     } else {
-      gradient(DU, 0, cell.gates, NOTHING, nullptr, LEFT, d.U, width, nullptr);
+      gradient(DU, 0, width, LEFT, d.U, nullptr);
     }
     if (cell.name == Cell::LSTM_) {
       reduce(DSQUASHED, 0, C_HAT, 0, 1, d.gain_c);
@@ -240,7 +247,7 @@ template <class T> struct Composer {
   void late() {
     for (int k = 0; k < s.segments; ++k, ++s.late_gradients) {
       const auto& part = s.segment[k];
-      gradient(PRE, part.block, part.gates, X, s.grads.W + part.gate * H, NOTHING, nullptr, width, nullptr);
+      gradient(PRE, part.block, part.gates * H, X, s.grads.W.from(part.gate * H), nullptr);
     }
   }
 };

@@ -40,6 +40,17 @@ struct Segment {
   int gate, block, gates;
 };
 
+// A matrix of parameters, or their gradient: element (row, column) is at[row * ld + column], at[column * ld + row] where
+// `transposed`.
+template <class T> struct Matrix {
+  T* at = nullptr;
+  long ld = 0;
+  bool transposed = false;
+
+  // The columns from this one on.
+  Matrix from(long column) const { return {at + column * (transposed ? ld : 1), ld, transposed}; }
+};
+
 // A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`.
 template <class T> struct Weight {
   const T* source;
@@ -70,9 +81,10 @@ template <class T> struct Gradient {
   int block;
   long columns;
   Place left[2];
-  T* out[2];
-  long ld;
+  Matrix<T> out[2];  // both transposed or neither; {} without a left side
   T* sums;
+
+  bool transposed() const { return out[0].transposed || out[1].transposed; }
 };
 
 // sums += column sums of a * b, of a alone where b is NOTHING
@@ -87,7 +99,8 @@ template <class T> struct Reduction {
 
 // Parameters by name, or their gradients; null for what the cell does not have.
 template <class T> struct Params {
-  T *W = nullptr, *U = nullptr, *b = nullptr, *b_rec = nullptr, *p = nullptr, *P = nullptr, *W_proj = nullptr;
+  Matrix<T> W, U, P, W_proj;
+  T *b = nullptr, *b_rec = nullptr, *p = nullptr;
   T *gain_W = nullptr, *gain_U = nullptr, *gain_c = nullptr, *bias_c = nullptr;
 };
 

@@ -22,6 +22,18 @@ template <class T> long panel_units(long G) { return unit_vectors(int(G)) * widt
 
 template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
 
+// One vector of units: row k of dst, `ld` from the next, is column k of n rows of src; lanes past n are zero.
+template <class T> void pack_transposed(T* dst, long ld, const T* src, long src_ld, long K, int n) {
+  constexpr int V = width<T>;
+  Vec<T> square[V];
+  for (long k = 0; k < K; k += V) {
+    const int some = int(smaller(V, K - k));
+    for (int l = 0; l < V; ++l) square[l] = l < n ? load<T>(src + l * src_ld + k, some) : Vec<T>{};
+    transpose<T>(square);
+    for (int l = 0; l < some; ++l) store<T>(dst + (k + l) * ld, square[l]);
+  }
+}
+
 template <class T>
 void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride, long first,
           long last) {
@@ -40,12 +52,7 @@ void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit
           for (long k = 0; k < K; ++k) store<T>(lane0 + k * NV * V, load<T>(block + k * k_stride, n));
           continue;
         }
-        constexpr long line = 16;  // a cache line of the source's row, so that each is read once
-        for (long k0 = 0; k0 < K; k0 += line)
-          for (int l = 0; l < V; ++l) {
-            const T* from = block + l * unit_stride;
-            for (long k = k0; k < smaller(k0 + line, K); ++k) lane0[k * NV * V + l] = l < n ? from[k * k_stride] : T(0);
-          }
+        pack_transposed<T>(lane0, NV * V, block, unit_stride, K, n);
       }
   }
 }
@@ -159,19 +166,20 @@ constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 // Elements of a left side of M columns once it is packed: whole tiles.
 constexpr long packed_side(long M) { return (M + OUTER_TILE - 1) / OUTER_TILE * OUTER_TILE * OUTER_ROWS; }
 
-template <class T> long outer_scratch(long M0, long M1) {
-  return packed_side(M0) + packed_side(M1) + OUTER_ROWS * MAX_VECTORS * width<T>;
+template <class T> long outer_scratch(long M0, long M1, long columns) {
+  const long left = packed_side(M0) + packed_side(M1), turned = packed_side(columns);
+  return (left > turned ? left : turned) + OUTER_ROWS * MAX_VECTORS * width<T>;
 }
 
 // Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
 // stride, which hits few sets of the cache.
-template <class T> void pack_left(const T* a, long M, long rows, T* packed) {
+template <class T> void pack_left(const T* a, long lda, long M, long rows, T* packed) {
   for (long i = 0; i < M; i += OUTER_TILE, packed += rows * OUTER_TILE) {
     const int n = int(smaller(OUTER_TILE, M - i));
     if (n == OUTER_TILE) {
-      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * M + i, OUTER_TILE * sizeof(T));
+      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * lda + i, OUTER_TILE * sizeof(T));
     } else {
-      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * M + i, n * sizeof(T));
+      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * lda + i, n * sizeof(T));
     }
   }
 }
@@ -193,31 +201,70 @@ void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed)
     for (int v = 0; v < NV; ++v) store<T>(sums + v * V, sum[v], v == NV - 1 ? last : V);
 }
 
-template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
-  constexpr long V = width<T>, panel = MAX_VECTORS * V;
+// Pack rows of b, up to a panel of columns, and add them up.
+template <class T> void pack_right(const T* b, long ldb, long rows, long columns, T* sums, T* packed) {
+  const long NV = vectors<T>(columns);
+  const int last = int(columns - (NV - 1) * width<T>);
+  switch (NV) {
+    case 4: return pack_and_sum<T, 4>(b, ldb, rows, last, sums, packed);
+    case 3: return pack_and_sum<T, 3>(b, ldb, rows, last, sums, packed);
+    case 2: return pack_and_sum<T, 2>(b, ldb, rows, last, sums, packed);
+    default: return pack_and_sum<T, 1>(b, ldb, rows, last, sums, packed);
+  }
+}
+
+// out (M, columns) += left' right, both packed.
+template <class T>
+void add_product(const T* left, long M, const T* right, long columns, long K, T* out, long ld) {
+  for (long i = 0; i < M; i += OUTER_TILE) {
+    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, nullptr, out + i * ld, ld, true};
+    product<T>(&tile, 0, smaller(OUTER_TILE, M - i), 0, columns);
+  }
+}
+
+template <class T> constexpr long right_panel = MAX_VECTORS * width<T>;
+
+// Rows k0..k0+K of a weight gradient.
+template <class T>
+void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
   T* left[2] = {scratch, scratch + packed_side(o->M[0])};
   T* right = left[1] + packed_side(o->M[1]);
+  for (int side = 0; side < 2; ++side) pack_left<T>(o->a[side] + k0 * o->M[side], o->M[side], o->M[side], K, left[side]);
+  for (long column = column0; column < column1; column += right_panel<T>) {
+    const long columns = smaller(right_panel<T>, column1 - column);
+    pack_right<T>(o->b + k0 * o->ldb + column, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
+    for (int side = 0; side < 2; ++side)
+      add_product<T>(left[side], o->M[side], right, columns, K, o->out[side] + column, o->ld);
+  }
+}
+
+// The same of a transposed one: b stands to the left, and each a in its turn to the right.
+template <class T>
+void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
+  const long rows = column1 - column0;
+  T *left = scratch, *right = scratch + packed_side(rows);
+  pack_left<T>(o->b + k0 * o->ldb + column0, o->ldb, rows, K, left);
+  for (int side = 0; side < 2; ++side) {
+    const long M = o->M[side];
+    for (long column = 0; column < M; column += right_panel<T>) {
+      const long columns = smaller(right_panel<T>, M - column);
+      pack_right<T>(o->a[side] + k0 * M + column, M, K, columns, nullptr, right);
+      add_product<T>(left, rows, right, columns, K, o->out[side] + column0 * M + column, M);
+    }
+  }
+}
+
+template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
   for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
     const long K = smaller(OUTER_ROWS, o->R - k0);
-    for (int side = 0; side < 2; ++side) pack_left<T>(o->a[side] + k0 * o->M[side], o->M[side], K, left[side]);
-    for (long column = column0; column < column1; column += panel) {
-      const long columns = smaller(panel, column1 - column), NV = vectors<T>(columns);
-      const int last = int(columns - (NV - 1) * V);
-      T* sums = o->sums ? o->sums + column : nullptr;
-      const T* b = o->b + k0 * o->ldb + column;
-      switch (NV) {
-        case 4: pack_and_sum<T, 4>(b, o->ldb, K, last, sums, right); break;
-        case 3: pack_and_sum<T, 3>(b, o->ldb, K, last, sums, right); break;
-        case 2: pack_and_sum<T, 2>(b, o->ldb, K, last, sums, right); break;
-        default: pack_and_sum<T, 1>(b, o->ldb, K, last, sums, right);
-      }
-      for (int side = 0; side < 2; ++side)
-        for (long i = 0; i < o->M[side]; i += OUTER_TILE) {
-          Product<T> tile{K, columns, left[side] + i * K, 1, OUTER_TILE, right, nullptr,
-                          o->out[side] + i * o->ld + column, o->ld, true};
-          product<T>(&tile, 0, smaller(OUTER_TILE, o->M[side] - i), 0, columns);
-        }
-    }
+    if (o->transposed)
+      outer_rows_transposed(o, k0, K, column0, column1, scratch);
+    else
+      outer_rows(o, k0, K, column0, column1, scratch);
+  }
+  if (o->transposed && o->sums) {
+    const fastrnn::ColumnSums<T> sums{o->R, o->b, o->ldb, nullptr, 0, o->sums};
+    column_sums(&sums, column0, column1);
   }
 }
 

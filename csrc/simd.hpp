@@ -140,6 +140,7 @@ template <class T> struct Product {
 };
 
 // out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, and sums (columns,) += column sums of b.
+// With `transposed` out[i] is its transpose, (columns, M[i]): the same sums, of which each is one product from b' a[i].
 template <class T> struct Outer {
   long R, columns;
   const T* b;      // (R, columns), ld ldb
@@ -147,7 +148,8 @@ template <class T> struct Outer {
   const T* a[2];   // (R, M[i]), ld M[i]
   long M[2];       // 0: no such side
   T* out[2];
-  long ld;
+  long ld;         // of out; M[i] where transposed
+  bool transposed;
   T* sums;         // or null
 };
 
@@ -191,16 +193,18 @@ template <class T> struct Kernels {
   // Elements of a packed (K, G*H) matrix.
   long (*packed_size)(long K, long H, long G);
   // Pack units first..last of the matrix whose element (k, unit, gate) is src[k*k_stride + unit*unit_stride +
-  // gate*gate_stride] into panels [K][units of the panel / V][G][V]; lanes past H are zero. dst is 64-byte aligned.
+  // gate*gate_stride] into panels [K][units of the panel / V][G][V]; lanes past H are zero. dst is 64-byte aligned. One of
+  // k_stride and unit_stride is 1.
   void (*pack)(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride,
                long first, long last);
   // Rows row0..row1 and units (columns) unit0..unit1 of one step or product.
   void (*forward)(int epilogue, const Forward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*backward)(int epilogue, const Backward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*product)(const Product<T>* product, long row0, long row1, long column0, long column1);
-  // Columns column0..column1 of a weight gradient; scratch: outer_scratch(M[0], M[1]) elements, 64-byte aligned.
+  // Columns column0..column1 of a weight gradient, or rows of a transposed one; scratch: outer_scratch(M[0], M[1], columns
+  // where transposed, else 0) elements, 64-byte aligned.
   void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
-  long (*outer_scratch)(long M0, long M1);
+  long (*outer_scratch)(long M0, long M1, long columns);
   // Rows row0..row1 of one RowWork.
   void (*rows)(int work, const Rows<T>* rows, long row0, long row1);
   void (*column_sums)(const ColumnSums<T>* sums, long column0, long column1);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 #define FASTRNN_VECTOR_BYTES 64
@@ -101,6 +102,34 @@ template <class T> FASTRNN_INLINE void store(T* p, Vec<T> v, int n = width<T>) {
     std::memcpy(p, &v, sizeof v);
   else
     std::memcpy(p, &v, n * sizeof(T));
+}
+
+// a[0], b[0], a[1], b[1], ... of their first halves, or with half = 1 of their second halves.
+template <class T, int half, int... lane>
+FASTRNN_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
+#ifdef __clang__
+  return __builtin_shufflevector(a, b, (lane % 2 * width<T> + (lane + half * width<T>) / 2)...);
+#else
+  return __builtin_shuffle(a, b, Bits<T>{(lane % 2 * width<T> + (lane + half * width<T>) / 2)...});
+#endif
+}
+
+// Turn a square of registers into its transpose: every round of interleaving moves one bit of each element's column into
+// its row, and one of its row into its column.
+template <class T> FASTRNN_INLINE void transpose(Vec<T>* square) {
+  constexpr int V = width<T>;
+  constexpr std::make_integer_sequence<int, V> lanes;
+#pragma GCC unroll 4
+  for (int round = 1; round < V; round *= 2) {
+    Vec<T> next[V];
+#pragma GCC unroll 8
+    for (int k = 0; k < V / 2; ++k) {
+      next[2 * k] = interleave<T, 0>(square[k], square[k + V / 2], lanes);
+      next[2 * k + 1] = interleave<T, 1>(square[k], square[k + V / 2], lanes);
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < V; ++k) square[k] = next[k];
+  }
 }
 
 // A product that the compiler must not fuse with a sum. Where a sum has two products, it could fuse either, and would

@@ -295,6 +295,14 @@ def _parts(state: Any) -> tuple[Array, ...]:
     return state if isinstance(state, tuple) else (state,)
 
 
+def _check_order(params: Mapping[str, Array]) -> None:
+    """Raise where a kernel cannot read a parameter as it lies."""
+    for name, array in params.items():
+        if not array.flags.c_contiguous and (name == "p" or not array.flags.f_contiguous):
+            wanted = "C-contiguous" if name == "p" else "C- or Fortran-contiguous"
+            raise ValueError(f"params must be {wanted}, got strides {array.strides} of {name}, shape {array.shape}")
+
+
 def _hidden_size(cell: Cell, params: Mapping[str, Array]) -> int:
     return params["W"].shape[1] // len(cell.gates)
 
@@ -349,7 +357,8 @@ def rnn_forward(
     ----------
     cell : Cell
     params : mapping
-        Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous.
+        Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous. The matrices W, U, P and
+        W_proj may be Fortran-contiguous instead, which is how PyTorch keeps them: they are read as they lie.
     x : array (N, T, D), or (T, N, D) with ``time_major``
     state : array (N, P), or a tuple of it and c (N, H), optional
         Initial state; zeros when None. P is H without a projection.
@@ -386,9 +395,7 @@ def rnn_forward(
     """
     W = params["W"]
     if not isinstance(params, Params):
-        for name, array in params.items():
-            if not array.flags.c_contiguous:
-                raise ValueError(f"params must be C-contiguous, got strides {array.strides} of {name}")
+        _check_order(params)
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
     order: _Order
     if batch_sizes is not None:
@@ -441,7 +448,7 @@ def rnn_backward(
     dstate : like the state, optional
         Gradient with respect to the final state; zeros when None.
     grads : mapping
-        Arrays like the parameters; the gradients are added to them.
+        Arrays like the parameters, contiguous as those may be; the gradients are added to them.
     input_gradient : bool
         False leaves dx out.
     dcells : array (N, T, H), (T, N, H) with ``time_major``, optional

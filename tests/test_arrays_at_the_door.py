@@ -324,9 +324,25 @@ def test_extreme_numbers_in_one_row_stay_there(backend, cell, value, dtype):
 def test_parameters_must_be_contiguous(backend):
     cell = CELLS["lstm"]
     params = {name: np.zeros(shape) for name, shape in cell.shapes(3, 4).items()}
-    params["W"] = np.zeros((16, 3)).T
-    with pytest.raises(ValueError, match="params must be C-contiguous"):
+    params["W"] = np.zeros((3, 32))[:, ::2]
+    with pytest.raises(ValueError, match=r"params must be C- or Fortran-contiguous, got strides .* of W"):
         rnn_forward(cell, params, np.zeros((2, 5, 3)))
+
+
+def test_peepholes_must_lie_by_rows(backend):
+    problem = make_problem("lstm + diagonal", CASE)
+    params = {**problem.params, "p": transposed(problem.params["p"])}
+    with pytest.raises(ValueError, match=r"params must be C-contiguous, got strides .* of p"):
+        rnn_forward(problem.cell, params, problem.x)
+
+
+@pytest.mark.parametrize("case", [CASE, RAGGED], ids=str)
+@pytest.mark.parametrize("name", ALL)
+def test_matrices_may_lie_by_columns(backend, gemm, name, case, dtype):
+    problem = make_problem(name, case).cast(dtype)
+    params = {key: value if key == "p" else transposed(value) for key, value in problem.params.items()}
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    assert_agree(outputs(replace(problem, params=params)), outputs(problem), tolerance)
 
 
 def test_an_empty_list_of_lengths_suits_no_rows(backend):

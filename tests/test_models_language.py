@@ -140,6 +140,22 @@ def test_checkpoints_are_models_and_resume_with_the_same_bits(tmp_path):
         make(epochs=4).fit(TEXT + "\u00e9", resume=path)
 
 
+def test_a_long_epoch_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(models.language, "WRITE_EVERY", 3)
+
+    class Fails(fastrnn.Callback):
+        def after_step(self, run: fastrnn.fitting.Run) -> None:
+            if run.step == 5:
+                raise MemoryError
+
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(MemoryError):
+        make().fit(TEXT, checkpoint=path, callbacks=[Fails()])
+    assert fastrnn.files.read(path).training["step"] == 3
+    resumed, whole = make().fit(TEXT, resume=path), make().fit(TEXT)
+    assert np.array_equal(resumed.model_.params.flat, whole.model_.params.flat)
+
+
 def test_some_updates_begin_where_writing_begins():
     """A model that knows a new state from its first update alone may be lost there, and write nonsense."""
 

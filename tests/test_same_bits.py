@@ -78,6 +78,12 @@ def times_of(problem: Problem, times: slice) -> Problem:
     )
 
 
+def by_columns(problem: Problem, names: tuple[str, ...] = ("W", "U", "P", "W_proj")) -> Problem:
+    """The same problem with matrices of these names in Fortran's order."""
+    params = {name: np.asfortranarray(a) if name in names else a for name, a in problem.params.items()}
+    return replace(problem, params=params)
+
+
 def of_rows(problem: Problem) -> dict[str, np.ndarray]:
     """The outputs that belong to single rows: all but the gradients of parameters."""
     found = outputs(problem)
@@ -222,6 +228,32 @@ def check_instruction_sets(problem: Problem) -> None:
     here = outputs(problem)
     fastrnn.set_isa("avx2")
     assert_same(outputs(problem), here)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_matrices_by_columns(cell, case, dtype, threads):
+    problem = make_problem(cell, case).cast(dtype)
+    expected = outputs(problem)
+    for n in (1, 2, 3):
+        fastrnn.set_num_threads(n)
+        assert_same(outputs(by_columns(problem)), expected)
+    assert_same(outputs(by_columns(problem, ("W",))), expected)
+    assert_same(outputs(by_columns(problem, ("U",))), expected)
+
+
+@on_some_choices
+@pytest.mark.parametrize("case", OPTION_CASES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_matrices_by_columns_with_an_option(variant, case, dtype):
+    problem = make_problem(variant, case).cast(dtype)
+    assert_same(outputs(by_columns(problem)), outputs(problem))
+
+
+def test_gradients_lie_as_they_are_asked_for(dtype):
+    problem = by_columns(make_problem("lstm", CASE).cast(dtype))
+    found = outputs(problem)
+    assert found["dW"].flags.f_contiguous and found["dU"].flags.f_contiguous and found["dU"].any()
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)

@@ -20,9 +20,9 @@ _DESCRIPTION = """\
 Learn to write like a text: train a language model of characters or words, and keep it in a file that
 `fastrnn generate` writes from. The end of the text is held out; how well the model predicts it is printed.
 
-The file is there after the first epoch and is renewed after every epoch. Ctrl-C renews it once more and stops; it can
-be written from then, and --resume goes on as if there had been no break. The same arguments give the same model,
-unless --seconds lets the clock decide.
+The file is renewed after every epoch, and every 1000 updates. Ctrl-C renews it once more and stops; it can be written
+from then, and --resume goes on as if there had been no break, also where the program was killed. The same arguments
+give the same model, unless --seconds lets the clock decide.
 """
 _EXAMPLES = """\
 examples:

@@ -17,12 +17,13 @@ def draw(past: Array, quantiles: Array, levels: tuple[float, ...], names: tuple[
         raise ImportError("plot needs matplotlib: pip install matplotlib") from error
     K, median = len(names), levels.index(0.5)
     figure = Figure(figsize=(8, 1 + 2.5 * K), layout="constrained")
-    before, ahead = np.arange(row - len(past), row), np.arange(row, row + len(quantiles))
+    # the forecast begins at the last known value, so that there is no gap
+    known = np.broadcast_to(past[-1][:, None], quantiles.shape[1:])
+    quantiles = np.concatenate([known[None], quantiles])
+    before, ahead = np.arange(row - len(past), row), np.arange(row - 1, row - 1 + len(quantiles))
     for k, axes in enumerate(figure.subplots(K, 1, sharex=True, squeeze=False)[:, 0]):
         axes.plot(before, past[:, k], color="C0", label="series")
-        # the line begins at the last known value, so that there is no gap
-        line = np.concatenate([past[-1:, k], quantiles[:, k, median]])
-        axes.plot(np.concatenate([before[-1:], ahead]), line, color="C1", label="median")
+        axes.plot(ahead, quantiles[:, k, median], color="C1", label="median")
         if len(levels) > 1:
             label = f"{levels[-1] - levels[0]:.0%} interval"
             axes.fill_between(

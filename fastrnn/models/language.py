@@ -41,6 +41,7 @@ LEARNING_RATES = {"rnn": 1e-3, "lstm": 4e-3, "gru": 3e-3}
 EMBEDDINGS = {"char": 64, "word": 256}
 FINAL_RATE = 0.05  # of the first one, at the end of the training
 RESTART = 1 / 16  # share of the updates that begin with a new state, as writing and judging do
+WRITE_EVERY = 1000  # updates after which a checkpoint is written within an epoch: those of a long text take long
 CHUNK = 256  # steps of evaluation at a time
 STREAM = 2048  # tokens that a stream of evaluation has at least
 PATH_LENGTH = 260  # characters beyond which a string is no path
@@ -151,7 +152,8 @@ class LanguageModel(Estimator):
         callbacks : sequence of Callback
             For `fastrnn.fit`.
         checkpoint : path, optional
-            Write the whole state of the training there after every epoch and at Ctrl-C; `load` reads it as a model.
+            Write the whole state of the training there after every epoch, every 1000 updates, and at Ctrl-C; `load`
+            reads it as a model.
         resume : path, optional
             Go on from such a file, with the same text and parameters.
 
@@ -192,7 +194,7 @@ class LanguageModel(Estimator):
                 *([EarlyStopping(self.patience)] if held_out else []),
                 *stops,
                 *callbacks,
-                *([] if checkpoint is None else [Checkpoint(checkpoint, extras=extras)]),
+                *([] if checkpoint is None else [Checkpoint(checkpoint, steps=WRITE_EVERY, epochs=1, extras=extras)]),
             ],
             progress=self.progress,
             seed=rng,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,12 @@ def option_cases() -> list[Case]:
 
 
 def scan(name: str, case: Case, dtype: str) -> None:
-    """One scan, forward and backward."""
-    found = outputs(make_problem(name, case).cast(dtype))
-    assert all(np.isfinite(array).all() for array in found.values()), (dtype, name, case)
+    """One scan, forward and backward, with matrices by rows and by columns."""
+    problem = make_problem(name, case).cast(dtype)
+    turned = {key: value if key == "p" else np.asfortranarray(value) for key, value in problem.params.items()}
+    for params in (problem.params, turned):
+        found = outputs(replace(problem, params=params))
+        assert all(np.isfinite(array).all() for array in found.values()), (dtype, name, case)
 
 
 def scan_in_parts(problem: Problem) -> None:
@@ -94,7 +98,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     arguments = parser.parse_args()
     fastrnn.set_backend("cython")
-    count = len(PAIRS)
+    count = 2 * len(PAIRS)
     for name in PAIRS:
         scan(name, Case("pair", 3, T, D, 9, lengths=(3, 0, 2)), "float32")
     for threads, gemm, dtype in itertools.product(arguments.threads, ("simd", "blas"), ("float32", "float64")):
@@ -105,7 +109,7 @@ def main() -> None:
             scan(name, case, dtype)
         for name in IN_PARTS:
             scan_in_parts(make_problem(name, Case("parts", 700, 2, 1, 33)).cast(dtype))
-        count += len(scans) + len(IN_PARTS)
+        count += 2 * len(scans) + len(IN_PARTS)
         for H in UNITS:
             train(dtype, H)
         for N, H in itertools.product(ROWS, UNITS):

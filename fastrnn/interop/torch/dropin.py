@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ...cells import CELLS, Cell
+from ...cells import CELLS
 from .scan import Plan, Scan, run
 
 _CELLS = {"LSTM": CELLS["lstm"], "GRU": CELLS["gru"], "RNN_TANH": CELLS["rnn_tanh"], "RNN_RELU": CELLS["rnn_relu"]}
@@ -57,10 +58,17 @@ def unsupported(module: nn.RNNBase) -> str | None:
     return next((reason for weight in module._flat_weights if (reason := _foreign_tensor(weight))), None)
 
 
-def _cell(module: nn.RNNBase) -> Cell:
-    """The cell that the module scans with."""
-    cell = _CELLS[module.mode]
-    return replace(cell, proj_size=module.proj_size) if module.proj_size else cell
+@lru_cache
+def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool) -> Plan:
+    """What every layer of a module of these options computes."""
+    cell = _CELLS[mode]
+    names = (
+        "weight_ih",
+        "weight_hh",
+        *(("bias_ih", "bias_hh") if bias else ()),
+        *(("weight_hr",) if proj_size else ()),
+    )
+    return Plan(replace(cell, proj_size=proj_size) if proj_size else cell, names, directions, keep)
 
 
 def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
@@ -162,8 +170,7 @@ class _DropIn(nn.RNNBase):
         weights = self._flat_weights
         directions, per_layer = self._directions, len(weights) // self.num_layers
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights))
-        names = tuple(name.removesuffix("_l0") for name in self._all_weights[0])
-        plan = Plan(_cell(self), names, directions, keep)
+        plan = _plan(self.mode, self.proj_size, self.bias, directions, keep)
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:

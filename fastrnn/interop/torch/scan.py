@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ... import backend, ops
 from ...cells import Cell
+from ...scan import Trace
 from .weights import params_of
 
 Array = np.ndarray
@@ -38,7 +40,7 @@ class Plan:
     directions: int
     keep: bool
 
-    @property
+    @cached_property
     def inner_bias(self) -> bool:
         """Whether a part of b_hh is a parameter of its own: inside the reset product of a GRU it cannot be added."""
         return "b_rec" in self.cell.shapes(1, 1)
@@ -50,20 +52,16 @@ def as_array(tensor: Tensor) -> Array:
 
 
 def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
-    """One direction's weights as the kernels take them: transposed, and with one bias."""
-    own = dict(zip(plan.names, map(as_array, weights), strict=True))
-    return {name: _contiguous(array) for name, array in params_of(own, plan.inner_bias).items()}
-
-
-def _contiguous(array: Array) -> Array:
-    # PyTorch transposes by blocks, several times as fast as NumPy
-    return torch.from_numpy(array).contiguous().numpy()
+    """One direction's weights as the kernels take them: transposed views, and one bias."""
+    own = {name: as_array(weight.contiguous()) for name, weight in zip(plan.names, weights, strict=True)}
+    return params_of(own, plan.inner_bias)
 
 
 def _zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
+    """Zeros in the order of the parameters' memory."""
     empty = backend.current().empty
     grads = {
-        name: empty(array.shape, array.dtype) if array.ndim == 2 else np.empty_like(array)
+        name: empty(array.T.shape, array.dtype).T if array.ndim == 2 else np.empty_like(array)
         for name, array in params.items()
     }
     for array in grads.values():
@@ -83,40 +81,43 @@ def _gradients(plan: Plan, grads: Mapping[str, Array]) -> list[Tensor]:
     return [found[name] for name in plan.names]
 
 
+_TRACED = tuple(field.name for field in fields(Trace))
+_ELSEWHERE = np.empty((0, 0))
+
+
 @dataclass(frozen=True)
-class _Slot:
-    """The place of an array that is kept elsewhere."""
-
-    index: int
-
-
-def _stow(value: Any, arrays: list[Array]) -> Any:
-    """A tape, or a part of one, with its arrays moved to ``arrays`` and slots in their place.
+class _Stowed:
+    """A tape whose large arrays are kept elsewhere.
 
     A node gives its saved tensors back as soon as the backward pass has run, its other attributes only with the graph.
+
+    Attributes
+    ----------
+    tape : Tape
+        Without x and the trace.
+    places : tuple of int or None
+        Where x and the trace's arrays are; None for what there is not.
     """
-    if isinstance(value, np.ndarray):
-        arrays.append(value)
-        return _Slot(len(arrays) - 1)
-    return _mapped(value, lambda part: _stow(part, arrays))
+
+    tape: ops.Tape
+    places: tuple[int | None, ...]
 
 
-def _unstow(value: Any, arrays: Sequence[Array]) -> Any:
-    """The inverse of `_stow`."""
-    if isinstance(value, _Slot):
-        return arrays[value.index]
-    return _mapped(value, lambda part: _unstow(part, arrays))
+def _stow(tape: ops.Tape, arrays: list[Array]) -> _Stowed:
+    """Move the tape's large arrays to the end of ``arrays``."""
+    places: list[int | None] = []
+    for array in (tape.x, *(getattr(tape.trace, name) for name in _TRACED)):
+        places.append(None if array is None else len(arrays))
+        if array is not None:
+            arrays.append(array)
+    tape.x, tape.trace = _ELSEWHERE, Trace(_ELSEWHERE)
+    return _Stowed(tape, tuple(places))
 
 
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A mapping or a part of a tape with its values changed; anything else as it is."""
-    if isinstance(value, Mapping):
-        return {name: change(part) for name, part in value.items()}
-    if not is_dataclass(value) or isinstance(value, (type, Cell)):
-        return value
-    old = {field.name: getattr(value, field.name) for field in fields(value)}
-    new = {name: changed for name, part in old.items() if (changed := change(part)) is not part}
-    return replace(value, **new) if new else value
+def _unstow(stowed: _Stowed, arrays: Sequence[Array]) -> ops.Tape:
+    """The tape as it was."""
+    held: list[Any] = [None if place is None else arrays[place] for place in stowed.places]
+    return replace(stowed.tape, x=held[0], trace=Trace(*held[1:]))
 
 
 class Scan(torch.autograd.Function):
@@ -186,8 +187,13 @@ def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> li
             dx += own_dx
         dinitial.append([dstart] if len(plan.cell.states) == 1 else list(dstart))
         gradients += _gradients(plan, grads)
-    states = [torch.from_numpy(np.stack(parts)) for parts in zip(*dinitial, strict=True)]
+    states = map(_side_by_side, zip(*dinitial, strict=True))
     return [None if dx is None else torch.from_numpy(dx), *states, *gradients]
+
+
+def _side_by_side(parts: Sequence[Array]) -> Tensor:
+    """(N, .) of every direction -> (directions, N, .)."""
+    return torch.from_numpy(parts[0].reshape(1, *parts[0].shape) if len(parts) == 1 else np.stack(parts))
 
 
 def _part(plan: Plan, dy: Tensor | None, direction: int) -> Array | None:
@@ -233,5 +239,4 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
         if tape is not None:
             tapes.append(tape)
     y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
-    stacked = [torch.from_numpy(np.stack(parts)) for parts in zip(*finals, strict=True)]
-    return (torch.from_numpy(y), *stacked), tapes
+    return (torch.from_numpy(y), *map(_side_by_side, zip(*finals, strict=True))), tapes
