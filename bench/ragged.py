@@ -1,4 +1,4 @@
-"""Section "ragged": lengths uniform in 1..T against the padded batch, and against a peer's packed sequences."""
+"""Section "ragged": lengths evenly over 1..T against the padded batch, and against a peer's packed sequences."""
 
 from __future__ import annotations
 

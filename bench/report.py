@@ -143,7 +143,7 @@ def _ragged(run: Run) -> Iterable[str]:
         over = record["ragged_over_padded"]
         figures = [number(over.get(name)) for name in names] + [number(record["ratio"])]
         rows.append([record["cell"], _shape(record), record["mode"], *figures])
-    yield "Time of lengths uniform in 1..T over the padded batch's"
+    yield "Time of lengths evenly over 1..T over the padded batch's"
     yield table(["cell", "shape", "mode", *names, "best peer's packed over ours"], rows)
     yield _failures(run)
     yield _disturbed(run)

@@ -1,6 +1,42 @@
 # The only door to BLAS: row-major products of float or double.
+#
+# SciPy's BLAS is looked up when it is first wanted: the packed kernels do without it, and to import it takes several
+# times as long as all else of fastrnn.
 
-from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
+
+ctypedef void (*Sgemm)(
+    char*, char*, int*, int*, int*, float*, float*, int*, float*, int*, float*, float*, int*) noexcept nogil
+ctypedef void (*Dgemm)(
+    char*, char*, int*, int*, int*, double*, double*, int*, double*, int*, double*, double*, int*) noexcept nogil
+ctypedef void (*Sgemv)(char*, int*, int*, float*, float*, int*, float*, int*, float*, float*, int*) noexcept nogil
+ctypedef void (*Dgemv)(char*, int*, int*, double*, double*, int*, double*, int*, double*, double*, int*) noexcept nogil
+
+cdef Sgemm sgemm = NULL
+cdef Dgemm dgemm = NULL
+cdef Sgemv sgemv = NULL
+cdef Dgemv dgemv = NULL
+
+
+cdef void* function_of(module, str name) except NULL:
+    """A function that a Cython module exports, which is to take its sizes as int."""
+    capsule = module.__pyx_capi__[name]
+    cdef const char* signature = PyCapsule_GetName(capsule)
+    if b", int *, " not in <bytes>signature:
+        raise ImportError(f"{module.__name__}.{name} must take sizes as int, got {(<bytes>signature).decode()}")
+    return PyCapsule_GetPointer(capsule, signature)
+
+
+cdef int load_blas() except -1:
+    """Find SciPy's BLAS, before the first product with it."""
+    global sgemm, dgemm, sgemv, dgemv
+    if dgemv != NULL:
+        return 0
+    from scipy.linalg import cython_blas
+
+    sgemm, dgemm = <Sgemm>function_of(cython_blas, "sgemm"), <Dgemm>function_of(cython_blas, "dgemm")
+    sgemv, dgemv = <Sgemv>function_of(cython_blas, "sgemv"), <Dgemv>function_of(cython_blas, "dgemv")
+    return 0
 
 
 cdef inline void gemm(

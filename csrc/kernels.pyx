@@ -58,6 +58,8 @@ def set_isa(str name):
 def set_blas(bint blas):
     """Run products through BLAS (True) or the packed SIMD kernels (False)."""
     global _blas
+    if blas:
+        load_blas()
     _blas = blas
 
 
@@ -211,14 +213,14 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
     step.backwards = False
-    if s.by_rows:
-        my_row0, my_row1 = row_split(s, thread, threads), row_split(s, thread + 1, threads)
     if not s.blas and not s.packed:
         pack(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
         t0, t1 = t1, min(t1 + s.chunk, s.steps)
         low = first_row(s, t0, t1)
+        if s.by_rows:
+            my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         project(s, t0, t1, thread, threads)
         barrier.wait(threads)
         for t in range(t0, t1):
@@ -347,21 +349,21 @@ cdef void keep_left_sides(
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, row0, row1, going_on, k
-    cdef long my_row0 = 0, my_row1 = s.N
-    cdef long copy0 = row_split(s, thread, threads), copy1 = row_split(s, thread + 1, threads)
+    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Op initial
     memset(at, 0, sizeof(at))
     at[DA_NEXT].ld = ld
-    if s.by_rows:
-        my_row0, my_row1 = copy0, copy1
     if not s.blas:
         pack(s, thread, threads)
         barrier.wait(threads)
     while t1 > 0:
         t0 = max(0, t1 - s.chunk)
         low = first_row(s, t0, t1)
+        copy0, copy1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
+        if s.by_rows:
+            my_row0, my_row1 = copy0, copy1
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
             fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
@@ -491,4 +493,5 @@ cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
 
 include "session.pxi"
 include "flat.pxi"
+include "gather.pxi"
 include "dense.pxi"

@@ -30,28 +30,28 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
 
-cdef long row_split(Scan[floating]* s, int thread, int threads) noexcept nogil:
-    """First row of a thread's share: shares hold the same number of steps, whatever the rows' lengths."""
+cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
+    """First row of a thread's share of steps t0..t1: shares hold the same number of steps, whatever rows' lengths."""
     cdef long total = 0, t, row
     cdef long long want, have = 0
     if thread == 0:
         return 0
     if thread == threads:
-        return s.N
-    if s.steps == 0 or s.rows[s.steps - 1] == s.N:
-        return s.N * thread // threads
-    for t in range(s.steps):
+        return s.rows[t0]
+    if s.rows[t1 - 1] == s.rows[t0]:
+        return s.rows[t0] * thread // threads
+    for t in range(t0, t1):
         total += s.rows[t]
     want = <long long>total * thread // threads
     # rows are ordered by falling length: row `row` lives for as many steps as have rows[t] > row
-    t = s.steps
-    for row in range(s.N):
+    t = t1
+    for row in range(s.rows[t0]):
         if have >= want:
             return row
-        while t > 0 and s.rows[t - 1] <= row:
+        while t > t0 and s.rows[t - 1] <= row:
             t -= 1
-        have += t
-    return s.N
+        have += t - t0
+    return s.rows[t0]
 
 
 cdef long split(long n, long unit, int thread, int threads) noexcept nogil:

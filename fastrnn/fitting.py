@@ -139,7 +139,7 @@ class Run:
                     self._tell("interrupted")
                 raise
             finally:
-                bar.close()
+                bar.close(self.stopped)
         self.history.stopped = self.stopped or "all epochs were made"
         self._tell("end")
 

@@ -32,6 +32,8 @@ class _Batch:
         times = np.arange(T, dtype=np.int64)
         self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
+        last = int(self.start[-1]) if T else 0
+        self._last = slice(last, last + N)
 
     def pack(self, x: Array) -> Array:
         """(N, T, D), or (T, N, D) with time_major, -> (R, D)."""
@@ -61,7 +63,7 @@ class _Batch:
 
     def last(self, packed: Array, initial: Array) -> Array:
         """Each sequence's row of its last step; ``initial`` where it has none."""
-        return packed[self.start[-1] : self.start[-1] + self.N].copy() if self.T else initial.copy()
+        return (packed[self._last] if self.T else initial).copy()
 
 
 @lru_cache(maxsize=64)
@@ -78,6 +80,7 @@ class _Packed:
         self.start = np.cumsum(rows) - rows
         self.outer = (int(rows.sum()),)
         self.sorted_lengths = np.searchsorted(-rows, -np.arange(self.N), side="left")
+        self.final = _final(self)
         self._at = None
         if reverse:  # place n of step s <-> place n of the sequence's step length-1-s
             step = np.repeat(np.arange(self.T), rows)
@@ -85,10 +88,11 @@ class _Packed:
             self._at = self.start[self.sorted_lengths[place] - 1 - step] + place
 
     def pack(self, x: Array) -> Array:
-        return np.ascontiguousarray(x) if self._at is None else np.take(x, self._at, axis=0)
+        x = np.ascontiguousarray(x)
+        return x if self._at is None else backend.current().gather(x, self._at)
 
     def unpack(self, packed: Array) -> Array:
-        return packed if self._at is None else np.take(packed, self._at, axis=0)
+        return packed if self._at is None else backend.current().gather(packed, self._at)
 
     unpack_output, pack_gradient = unpack, pack
 
@@ -114,26 +118,27 @@ class _Ragged:
         self.N, self.T = N, T
         self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
-        self.place = np.argsort(self.order, kind="stable")
+        self.place = np.empty_like(self.order)
+        self.place[self.order] = np.arange(N)
         self.sorted_lengths = lengths[self.order]
-        longest = int(lengths.max(initial=0))
-        self.rows = np.searchsorted(-self.sorted_lengths, -np.arange(longest), side="left").astype(np.int64)
+        step = np.arange(lengths.max(initial=0))[:, None]
+        is_step = step < self.sorted_lengths
+        self.rows = is_step.sum(axis=1)
         self.start = np.cumsum(self.rows) - self.rows
-        step = np.repeat(np.arange(longest), self.rows)
-        place = np.arange(len(step)) - np.repeat(self.start, self.rows)
-        row = self.order[place]
-        time = lengths[row] - 1 - step if reverse else step
+        self.final = _final(self)
+        time = self.sorted_lengths - 1 - step if reverse else step
         if times is not None:
-            time = times[row, time]
-        self.at = (time, row) if time_major else (row, time)
+            time = times[self.order, np.maximum(time, 0)]
+        # the place in the batch of each packed row, and the packed row of each place, -1 where there is none
+        self.at = (time * N + self.order if time_major else self.order * T + time)[is_step]
+        self.seen = np.full(N * T, -1)
+        self.seen[self.at] = np.arange(len(self.at))
 
     def pack(self, x: Array) -> Array:
-        return np.ascontiguousarray(x[self.at])
+        return backend.current().gather(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), self.at)
 
     def unpack(self, packed: Array) -> Array:
-        padded = np.zeros((*self.outer, packed.shape[1]), packed.dtype)
-        padded[self.at] = packed
-        return padded
+        return backend.current().gather(packed, self.seen).reshape(*self.outer, packed.shape[1])
 
     unpack_output, pack_gradient = unpack, pack
 
@@ -147,11 +152,26 @@ class _Ragged:
         return _last(self, packed, initial)
 
 
+@lru_cache(maxsize=4)
+def _ragged(lengths: bytes, T: int, time_major: bool, reverse: bool) -> _Ragged:
+    """The layers of a stack are given the same lengths one after the other."""
+    return _Ragged(np.frombuffer(lengths, np.int64), T, time_major, reverse)
+
+
+def _final(order: _Packed | _Ragged) -> Array:
+    """The packed row of each sequence's last step, -1 where it has none."""
+    if not len(order.start):
+        return np.full(order.N, -1)
+    last = order.start[order.sorted_lengths - 1] + np.arange(order.N)
+    return np.where(order.sorted_lengths > 0, last, -1)
+
+
 def _last(order: _Packed | _Ragged, packed: Array, initial: Array) -> Array:
     """Each sequence's row of its last step; ``initial`` where it has none."""
-    final = initial.copy()
-    some = order.sorted_lengths > 0
-    final[some] = packed[order.start[order.sorted_lengths[some] - 1] + np.flatnonzero(some)]
+    final = backend.current().gather(packed, order.final)
+    if order.N and order.sorted_lengths[-1] == 0:
+        none = order.final < 0
+        final[none] = initial[none]
     return final
 
 
@@ -160,27 +180,23 @@ class _Masked(_Ragged):
 
     def __init__(self, mask: Array, time_major: bool, reverse: bool):
         valid = mask.T if time_major else mask
-        N, T = valid.shape
+        T = valid.shape[1]
         times = np.argsort(~valid, axis=1, kind="stable")  # valid ones first
         super().__init__(valid.sum(axis=1), T, time_major, reverse, times)
         # which packed row each output shows: the latest valid step's; -1 before the first
-        shown = np.full((N, T), -1)
-        time, row = self.at if time_major else self.at[::-1]
-        shown[row, time] = np.arange(len(time))
-        along = shown[:, ::-1] if reverse else shown
+        shown = self.seen.reshape(self.outer).copy()
+        along = shown.T if time_major else shown
+        if reverse:
+            along = along[:, ::-1]
         latest = np.maximum.accumulate(np.where(along >= 0, np.arange(T), -1), axis=1)
         along[...] = np.where(latest >= 0, np.take_along_axis(along, np.maximum(latest, 0), axis=1), -1)
-        self.shown = shown.T if time_major else shown
+        self.shown = shown
 
     def unpack_output(self, packed: Array) -> Array:
-        if not len(packed):
-            return np.zeros((*self.shown.shape, packed.shape[1]), packed.dtype)
-        y = packed[self.shown]
-        y[self.shown < 0] = 0
-        return y
+        return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
 
     def pack_gradient(self, dy: Array) -> Array:
-        packed = np.zeros((len(self.at[0]), dy.shape[2]), dy.dtype)
+        packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
         seen = self.shown >= 0
         np.add.at(packed, self.shown[seen], dy[seen])
         return packed
@@ -224,7 +240,7 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
             raise ValueError("lengths and mask must not be given together: a mask says both")
         return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
     if lengths is not None:
-        return _Ragged(as_lengths(lengths, N, T), T, time_major, reverse)
+        return _ragged(as_lengths(lengths, N, T).tobytes(), T, time_major, reverse)
     return _batch(N, T, time_major, reverse)
 
 
@@ -248,10 +264,11 @@ def _widths(cell: Cell, H: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16)
-def _zeros(N: int, width: int, dtype: np.dtype) -> Array:
-    """Zeros that nobody writes to."""
-    zeros = np.zeros((N, width), dtype)
-    zeros.flags.writeable = False
+def _zeros(N: int, widths: tuple[int, ...], dtype: np.dtype) -> list[Array]:
+    """Zeros that nobody writes to, one array for every width."""
+    zeros = [np.zeros((N, width), dtype) for width in widths]
+    for array in zeros:
+        array.flags.writeable = False
     return zeros
 
 
@@ -259,7 +276,7 @@ def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) 
     """``state`` as one fresh-or-borrowed array (N, P), and (N, H) for c, per state of the cell; zeros for None."""
     widths = _widths(cell, H)
     if state is None:
-        return [_zeros(N, width, dtype) for width in widths]
+        return _zeros(N, widths, dtype)
     if len(widths) == 1:
         return [as_shape(name, state, dtype, (N, widths[0]))]
     if not isinstance(state, (tuple, list)) or len(state) != len(widths):

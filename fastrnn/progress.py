@@ -51,6 +51,10 @@ class Progress:
         found = "".join(f", {name} {value:.4g}" for name, value in values.items() if name.startswith("val_"))
         self._validation = found
 
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def close(self, why: str = "") -> None:
+        """The run has ended; ``why`` says what stopped it before the bar was full."""
+        if self._bar is None:
+            return
+        if why and (self._bar.total is None or self._bar.n < self._bar.total):
+            self._bar.set_postfix_str(f"{self._bar.postfix}; {why}", refresh=False)
+        self._bar.close()

@@ -15,7 +15,8 @@ Shapes
 x, dx (R, D); h0, dh (N, P); c0, dc (N, H); y, dy (R, P); dcells (R, H); P = H without a projection. Parameters and
 gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a cell does not have is None.
 
-``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend.
+``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend. ``gather``
+brings rows of ragged batches into that order and back.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -39,6 +40,16 @@ Params = Mapping[str, Array]
 Term = tuple[str, slice, Any, Array]
 
 EPS = 1e-5  # added to a variance before its root is taken
+
+
+def gather(source: Array, index: Array) -> Array:
+    """Rows of ``source`` (M, .) in the order of ``index`` (R,); zeros for -1. Fresh (R, .)."""
+    if len(source) and index.min(initial=0) >= 0:
+        return source.take(index, axis=0)
+    rows = np.zeros((len(index), source.shape[1]), source.dtype)
+    seen = index >= 0
+    rows[seen] = source[index[seen]]
+    return rows
 
 
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,23 @@ def fail(message: str, *arguments: object, **options: object) -> subprocess.Comp
     assert "Traceback" not in found.stderr
     assert found.stdout == ""
     return found
+
+
+def stopped_by_ctrl_c(*arguments: object, cwd: Path) -> tuple[str, str]:
+    """Start a command, press Ctrl-C a while after its training has begun, and see it end: its stdout and stderr."""
+    process = subprocess.Popen(
+        command(*arguments), env=environment(), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    seen = b""
+    while b"epoch" not in seen:
+        assert process.poll() is None
+        seen += process.stderr.read(64)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = (part.decode() for part in process.communicate(timeout=60))
+    assert process.returncode == 130 and "Traceback" not in err, err
+    return out, err
 
 
 def write_text(path: Path, words: int = 400) -> Path:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import re
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import commands
 import numpy as np
 import pytest
 
+from fastrnn.cli.interrupt import StopOnCtrlC
 from fastrnn.models import LanguageModel, SequenceClassifier
 
 FAST = ("--hidden", 8, "--embedding", 8, "--dropout", 0.1, "--learning-rate", 0.03, "--epochs", 20, "--quiet")
@@ -167,21 +166,16 @@ def test_a_model_of_another_kind(films, tmp_path):
     commands.fail("must be a whole safetensors file", "classify", "--model", films[0], films[0])
 
 
+def test_ctrl_c_before_training_says_that_nothing_is_left(capsys):
+    with pytest.raises(KeyboardInterrupt), StopOnCtrlC("classify"):
+        signal.raise_signal(signal.SIGINT)
+    assert "classify: stopped before the first update; nothing was written" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_ctrl_c_keeps_and_measures_the_best_model(films, tmp_path):
-    process = subprocess.Popen(
-        commands.command("classify", *films, "--epochs", 1_000_000, "--patience", 1_000_000),
-        env=commands.environment(),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    while b"epoch" not in process.stderr.read(64):
-        assert process.poll() is None
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert b"Traceback" not in err and b"this is the best model so far" in err
-    assert 0 <= _accuracy(out.decode()) <= 1
+    options = ("--epochs", 1_000_000, "--patience", 1_000_000)
+    out, err = commands.stopped_by_ctrl_c("classify", *films, *options, cwd=tmp_path)
+    assert "this is the best model so far" in err
+    assert 0 <= _accuracy(out) <= 1
     assert len(SequenceClassifier.load(tmp_path / "classifier.safetensors").predict(["warm"])) == 1

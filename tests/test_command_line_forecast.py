@@ -6,9 +6,6 @@ import csv
 import io
 import math
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import commands
@@ -141,22 +138,12 @@ def test_a_picture_of_no_kind_is_told_of_first(sales):
 
 
 def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
-    output = tmp_path / "ahead.csv"
-    process = subprocess.Popen(
-        commands.command("forecast", sales, "--epochs", 1_000_000, "--validation-fraction", 0, "-o", output),
-        env=commands.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    while b"epoch" not in process.stderr.read(64):
-        assert process.poll() is None
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert b"stopped; this is the forecast of what was learned so far" in err
+    output, model = tmp_path / "ahead.csv", tmp_path / "model.safetensors"
+    options = ("--epochs", 1_000_000, "--validation-fraction", 0, "--backtest")
+    _, err = commands.stopped_by_ctrl_c("forecast", sales, *options, "-o", output, "--save", model, cwd=tmp_path)
+    assert "stopped; this is the forecast of what was learned so far" in err
     assert len(_read(output.read_text())) == 13
+    assert len(Forecaster.load(model).predict()) == 12
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,8 @@ def test_progress_says_where_the_run_is(capsys):
     assert re.search(r"epoch \d+: 100%\|.*\| 0/0.2 s, loss ", bar)
     train(epochs=None, callbacks=[StopAfter(steps=7)], progress=True)
     assert "epoch 2: 100%" in (bar := capsys.readouterr().err) and "7/7" in bar
+    train(epochs=50, callbacks=[EarlyStopping(1, min_delta=9.0)], progress=True)
+    assert re.search(r"loss .*steps/s; val_loss has not become better for 1 epochs", capsys.readouterr().err)
     train(epochs=1, progress=False)
     assert capsys.readouterr() == ("", "")
 

@@ -158,8 +158,9 @@ def test_errors_beside_a_naive_forecast_that_is_exact():
     assert (exact.mase, exact.naive_mase, exact.mase_by_step.tolist()) == (0.0, 0.0, [0.0, 0.0])
     off = Backtest(np.arange(2), actual, actual + np.array([[0.0], [0.5]]), actual, quantiles, (0.5,), np.zeros(1))
     assert (off.mase, off.naive_mase, off.mase_by_step.tolist()) == (np.inf, 0.0, [0.0, np.inf])
-    found = make(season=4, horizon=4).backtest(np.tile([1.0, 2.0, 0.0, 5.0], 40), stride=4)
-    assert found.naive_mase == 0 and found.mase in (0, np.inf) and "seasonal naive 0.000" in str(found)
+    for series in (np.tile([1.0, 2.0, 0.0, 5.0], 40), np.sin(2 * np.pi * np.arange(160) / 4), np.ones(160)):
+        found = make(season=4, horizon=4).backtest(series, stride=4)
+        assert found.naive_mase == found.mase == 0 and "MASE 0.000 (seasonal naive 0.000)" in str(found)
 
 
 def test_refitting_uses_what_has_come():

@@ -104,11 +104,11 @@ def _learn(arguments: argparse.Namespace) -> int:
 
     output = arguments.output or DEFAULT_OUTPUT
     check_writable(output)
-    train, test = _parts(arguments)
     model = SequenceClassifier(
         random_state=arguments.seed or 0, progress=not arguments.quiet, **given(arguments, _PARAMS)
     )
-    with StopOnCtrlC() as stopping:
+    with StopOnCtrlC("classify") as stopping:
+        train, test = _parts(arguments)
         model.fit(train.X, np.array(train.labels), callbacks=[stopping])
     model.save(output)
     if stopping.struck:

@@ -30,7 +30,8 @@ apart. A first column of dates, years or other steps is recognised; all other co
 
 What comes out is CSV: a row per step ahead, and for every column its median and the two ends of an interval. Empty
 cells (and NA) are gaps, filled along the line between their neighbours, with a remark; rows without a value at the end
-are cut off. NaN is an error. Ctrl-C stops training and forecasts with what was learned.
+are cut off. NaN is an error. Ctrl-C stops training, and what was learned so far makes the forecast, the plot and,
+with --save, a model.
 """
 _EXAMPLES = """\
 examples:
@@ -142,17 +143,26 @@ def run(arguments: argparse.Namespace) -> int:
         progress=not arguments.quiet,
         **given(arguments, _PARAMS),
     )
-    with StopOnCtrlC() as stopping:
+    with StopOnCtrlC("forecast") as stopping:
         model.fit(series, callbacks=[stopping])
     if stopping.struck:
         note("forecast: stopped; this is the forecast of what was learned so far")
     _write(arguments, model, series, steps, "step" if time is None else table.columns[time], ahead)
-    if arguments.backtest and not stopping.struck:
-        score = model.set_params(progress=False).backtest(series)
-        print(score, file=sys.stderr if arguments.output == "-" else sys.stdout)
     if stopping.struck:
         return 130
+    if arguments.backtest:
+        _look_back(arguments.output, model, series)
     return int(model.history_.stopped.startswith("diverged"))
+
+
+def _look_back(output: str, model: Any, series: Series) -> None:
+    """Print how good forecasts were since the first 70 %, where the forecast itself does not go."""
+    try:
+        score = model.set_params(progress=False).backtest(series)
+    except KeyboardInterrupt:
+        note("forecast: stopped; the forecast was written, how good such forecasts were is not known")
+        raise
+    print(score, file=sys.stderr if output == "-" else sys.stdout)
 
 
 # what is forecast

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks import Callback
+from .arguments import note
 
 if TYPE_CHECKING:
     from ..fitting import Run
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 class StopOnCtrlC(Callback):
     """Within ``with``, Ctrl-C ends a training after the update under way, with its best weights.
 
-    Before the first update and for a second Ctrl-C it is a KeyboardInterrupt as ever. Works in the main thread.
+    Before the first update and for a second Ctrl-C it is a KeyboardInterrupt as ever, with a remark that nothing was
+    written. Works in the main thread.
+
+    Parameters
+    ----------
+    command : str
+        Whose work it is, for the remark.
 
     Attributes
     ----------
@@ -23,7 +30,8 @@ class StopOnCtrlC(Callback):
         Whether a training was ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: str) -> None:
+        self.command = command
         self.struck = self._trains = False
         self._before: Any = None
 
@@ -31,8 +39,13 @@ class StopOnCtrlC(Callback):
         self._before = signal.signal(signal.SIGINT, self._strike)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         signal.signal(signal.SIGINT, self._before)
+        if kind is KeyboardInterrupt:
+            when = "at once" if self.struck else "before the first update"
+            note(f"{self.command}: stopped {when}; nothing was written")
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
         if self.struck or not self._trains:

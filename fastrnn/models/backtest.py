@@ -8,6 +8,8 @@ import numpy as np
 
 Array = np.ndarray
 
+ROUNDING = 1e-9  # of the largest value: where errors are smaller all along, a ratio of them says nothing
+
 
 def naive(values: Array, origins: Array, horizon: int, season: int) -> Array:
     """What was one season before, (M, horizon, K), of a series (T, K): the forecast to beat.
@@ -74,8 +76,8 @@ class Backtest:
     def mase(self) -> float:
         """Mean absolute scaled error, below 1 where forecasts are better than naive ones were in the past.
 
-        Where those were exact, as in a series that repeats itself to the last digit, a forecast without an error counts
-        0 and any other one infinity.
+        Where those were exact, as in a series that repeats itself, a forecast without an error counts 0 and any other
+        one infinity; what is below 1e-9 of the largest value is no error there.
         """
         return self._scaled(self.predicted)
 
@@ -101,8 +103,9 @@ class Backtest:
     def _scaled_errors(self, predicted: Array) -> Array:
         """(M, horizon, K)."""
         errors = np.abs(self.actual - predicted)
-        unscaled = np.where(errors > 0, np.inf, 0.0)
-        return np.divide(errors, self.scale, out=unscaled, where=self.scale > 0)
+        rounding = ROUNDING * np.abs(self.actual).max(axis=(0, 1))
+        unscaled = np.where(errors > rounding, np.inf, 0.0)
+        return np.divide(errors, self.scale, out=unscaled, where=self.scale > rounding)
 
     def __str__(self) -> str:
         wanted = self.levels[-1] - self.levels[0]

@@ -16,7 +16,7 @@ def draw(past: Array, quantiles: Array, levels: tuple[float, ...], names: tuple[
     except ImportError as error:
         raise ImportError("plot needs matplotlib: pip install matplotlib") from error
     K, median = len(names), levels.index(0.5)
-    figure = Figure(figsize=(8, 1 + 2.5 * K), layout="constrained")
+    figure = Figure(figsize=(8, 1.3 + 2.5 * K), layout="constrained")
     # the forecast begins at the last known value, so that there is no gap
     known = np.broadcast_to(past[-1][:, None], quantiles.shape[1:])
     quantiles = np.concatenate([known[None], quantiles])
@@ -29,10 +29,18 @@ def draw(past: Array, quantiles: Array, levels: tuple[float, ...], names: tuple[
             axes.fill_between(
                 ahead, quantiles[:, k, 0], quantiles[:, k, -1], color="C1", alpha=0.25, linewidth=0, label=label
             )
-        axes.set_title(names[k] if K > 1 or not names[k].isdecimal() else "forecast")
+        axes.set_title(_title(names[k], K))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="upper left")
     axes.set_xlabel("step")
+    # outside: there is no corner of a panel that no series reaches
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
+
+
+def _title(name: str, K: int) -> str:
+    """Of a column's panel; columns without names are numbered."""
+    if not name.isdecimal():
+        return name
+    return f"column {name}" if K > 1 else "forecast"

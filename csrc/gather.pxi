@@ -1,0 +1,40 @@
+# Rows of an array by number: what brings ragged batches into packed order and back.
+
+cdef extern from *:
+    """
+    // Bytes that make a thread's share of a copy worth while.
+    static const long COPY_PER_THREAD = 64 * 1024;
+    """
+    const long COPY_PER_THREAD
+
+
+cdef void gather_share(
+    const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
+) noexcept nogil:
+    cdef long r = first, begin
+    while r < last:
+        begin = r
+        while r < last and index[r] < 0:  # all at once: long stretches need not be read before they are written
+            r += 1
+        memset(out + begin * row_bytes, 0, (r - begin) * row_bytes)
+        if r < last:
+            memcpy(out + r * row_bytes, source + index[r] * row_bytes, row_bytes)
+            r += 1
+
+
+def gather(cnp.ndarray source, cnp.ndarray index):
+    """Rows of ``source`` (M, .) in the order of ``index`` (R,); zeros for -1. Fresh (R, .)."""
+    cdef cnp.ndarray out = empty((index.shape[0], source.shape[1]), source.dtype)
+    cdef const char* rows = <const char*>cnp.PyArray_DATA(source)
+    cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
+    cdef char* to = <char*>cnp.PyArray_DATA(out)
+    cdef long n = index.shape[0], row_bytes = source.shape[1] * source.itemsize
+    cdef int threads = team(n * row_bytes, COPY_PER_THREAD), thread
+    with nogil:
+        if threads == 1:
+            gather_share(rows, numbers, to, row_bytes, 0, n)
+        else:
+            with parallel(num_threads=threads):
+                thread = threadid()
+                gather_share(rows, numbers, to, row_bytes, n * thread // team_size(), n * (thread + 1) // team_size())
+    return out
