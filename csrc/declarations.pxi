@@ -16,6 +16,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* a
         const T* panels
     cdef cppclass Backward[T]:
+        bint backwards
         long H, K
         const T* a
         long a_ld

@@ -355,6 +355,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     cdef Op initial
     memset(at, 0, sizeof(at))
     at[DA_NEXT].ld = ld
+    step.backwards = False
     if not s.blas:
         pack(s, thread, threads)
         barrier.wait(threads)

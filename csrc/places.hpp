@@ -70,6 +70,7 @@ template <class T> void find_backward(const Scan<T>& s, long t, long low, At<T>*
 }
 
 template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Backward<T>* step) {
+  step->backwards = !step->backwards;
   step->H = s.H, step->rules = &s.rules;
   step->dy = dy, step->dh = s.dh, step->dc = s.dc;
   step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;

@@ -99,9 +99,10 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
 // Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
 // `before` is called before a tile's product: before(row, rows, vector, vectors).
 //
-// Where one row's panels are too many for L1 but few, they are gone over one by one, `backwards` or forwards: a caller
-// that changes the direction from step to step finds the last ones still there. Two panels at once would be faster from
-// L2, where one alone waits for its chains of additions.
+// Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
+// it has used last, which is half of a matrix of twice that size. Where one row's panels are too many for L1 but few,
+// they are taken one by one, for the same reason; else several at once, since from L2 one alone waits for its chains of
+// additions.
 template <class T, class Before, class Body>
 FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
                               long units, long row0, long row1, long first, long last, bool backwards, Before before,
@@ -109,41 +110,42 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
   alignas(64) Vec<T> tile[MAX_TILE];
   if (K == 0)
     for (Vec<T>& v : tile) v = Vec<T>{};
-  const bool turns = row1 - row0 == 1 && K > 0 && turns_pay<T>(K, G, last - first, shared);
-  for (long done = 0; done < last - first;) {
-    long u = first + done;
-    if (turns && backwards) u = first + (last - first - done - 1) / shared * shared;
-    int inside = int(units - u < shared ? units - u : shared);
-    int NV = inside * G;
-    long panel_stride = K * NV * width<T>;
-    const T* panel = panels + u * G * K * width<T>;
-    int count = 1;
-    if (row1 - row0 == 1 && inside == shared && !turns) {
-      count = row_panels(NV);
-      while (count > 1 && u + count * shared > last) --count;
-    }
-    int most = tile_rows(NV);
-    long tiles = (row1 - row0 + most - 1) / most;
-    for (long t = 0, row = row0; t < tiles; ++t) {
-      int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
-      before(row, rows, u, count * inside);
-      if (K > 0) {
-        Multiply<T> kernel;
-        switch (NV) {
-          case 4: kernel = count == 2 ? multiply<T, 1, 4, 2> : multiply_of<T, 4>(rows); break;
-          case 3:
-            kernel = count == 3 ? multiply<T, 1, 3, 3> : count == 2 ? multiply<T, 1, 3, 2> : multiply_of<T, 3>(rows);
-            break;
-          case 2: kernel = multiply_of<T, 2>(rows); break;
-          default: kernel = multiply_of<T, 1>(rows);
+  const bool one_by_one = row1 - row0 != 1 || (K > 0 && turns_pay<T>(K, G, last - first, shared));
+  const long group = (one_by_one ? 1 : row_panels(shared * G)) * shared;
+  const long groups = (last - first + group - 1) / group;
+  for (long g = 0; g < groups; ++g) {
+    long u = first + (backwards ? groups - 1 - g : g) * group;
+    const long end = u + group < last ? u + group : last;
+    while (u < end) {
+      int inside = int(units - u < shared ? units - u : shared);
+      int count = end - u > inside ? int((end - u) / inside) : 1;
+      int NV = inside * G;
+      long panel_stride = K * NV * width<T>;
+      const T* panel = panels + u * G * K * width<T>;
+      int most = tile_rows(NV);
+      long tiles = (row1 - row0 + most - 1) / most;
+      for (long t = 0, row = row0; t < tiles; ++t) {
+        int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
+        before(row, rows, u, count * inside);
+        if (K > 0) {
+          Multiply<T> kernel;
+          switch (NV) {
+            case 4: kernel = count == 2 ? multiply<T, 1, 4, 2> : multiply_of<T, 4>(rows); break;
+            case 3:
+              kernel = count == 3 ? multiply<T, 1, 3, 3> : count == 2 ? multiply<T, 1, 3, 2> : multiply_of<T, 3>(rows);
+              break;
+            case 2: kernel = multiply_of<T, 2>(rows); break;
+            default: kernel = multiply_of<T, 1>(rows);
+          }
+          const long next = backwards ? -panel_stride : panel_stride;
+          const T* ahead = panel + (t < NV ? next + t * K * LINE / long(sizeof(T)) : 0);
+          kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
         }
-        const T* ahead = panel + (t < NV ? panel_stride + t * K * LINE / long(sizeof(T)) : 0);
-        kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
+        body(tile, NV, row, rows, u, count * inside);
+        row += rows;
       }
-      body(tile, NV, row, rows, u, count * inside);
-      row += rows;
+      u += long(count) * inside;
     }
-    done += long(count) * inside;
   }
 }
 

@@ -78,7 +78,7 @@ template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), false, [](long, int, long, int) {},
+               vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));

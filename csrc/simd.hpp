@@ -38,7 +38,7 @@ template <class T> struct Rules {
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
   long H;
-  bool backwards;   // of one row: take the panels from the last to the first
+  bool backwards;   // take the panels from the last to the first
   long K;
   const T* a;       // (rows, K), ld K: the state before, or r*h for GRU_BEFORE_OUTPUT
   const T* panels;  // packed (K, G*H); see Kernels::pack
@@ -60,6 +60,7 @@ template <class T> struct Forward {
 // The steps named ANY and the LSTM's two find dh in `total`, where ACCUMULATE has left it.
 template <class T> struct Backward {
   long H;
+  bool backwards;      // as in Forward
   long K;
   const T* a;          // (rows, K), ld a_ld: da of the step after, or a block of this step's
   long a_ld;
