@@ -80,24 +80,34 @@ def add_outer(x, d, dW, db):
 
 cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except -1:
     cdef Outer[floating] outer
-    cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.panel_units(1)
-    cdef long size = k.outer_scratch(M, 0, 0)
-    cdef int threads = threads_for(R * M * columns)
-    cdef Block scratch = Block(threads * size * sizeof(floating))
+    cdef ColumnSums[floating] sums
+    cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.panel_units(1), shared, size
+    cdef floating* left = <floating*>memory(x)
+    cdef floating* right = <floating*>memory(d)
     cdef floating* start
-    outer.R, outer.columns, outer.b, outer.ldb = R, columns, <floating*>memory(d), columns
-    outer.a[0], outer.M[0], outer.out[0], outer.M[1] = <floating*>memory(x), M, <floating*>memory(dW), 0
-    outer.ld, outer.transposed, outer.sums = columns, False, db
+    cdef int threads = 1 if _blas else threads_for(R * M * columns)
+    cdef Block scratch
     if _blas:
-        gemm(True, False, M, columns, outer.R, outer.a[0], M, outer.b, columns, True, outer.out[0], columns)
-        outer.M[0] = 0
-        threads = 1
-    if threads == 1:
-        k.outer(&outer, 0, columns, <floating*>scratch.start)
-        return 0
+        gemm(True, False, M, columns, R, left, M, right, columns, True, <floating*>memory(dW), columns)
+    outer.R, outer.ld, outer.M[1] = R, columns, 0
+    outer.transposed = threads > 1 and columns < M  # threads share the longer side
+    if outer.transposed:
+        outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = right, columns, left, M, M
+    else:
+        outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = left, 0 if _blas else M, right, columns, columns
+    outer.out[0], outer.sums = <floating*>memory(dW), <floating*>NULL if outer.transposed else db
+    sums.R, sums.a, sums.lda, sums.b, sums.ldb, sums.sums = R, right, columns, <floating*>NULL, 0, db
+    shared, size = outer.columns, k.outer_scratch(outer.M[0], 0, outer.columns if outer.transposed else 0)
+    scratch = Block(threads * size * sizeof(floating))
     start = <floating*>scratch.start
+    if threads == 1:
+        k.outer(&outer, 0, shared, start)
+        return 0
     use_team(threads)
     with nogil, parallel(num_threads=threads):
-        k.outer(&outer, split(columns, unit, threadid(), team_size()),
-                split(columns, unit, threadid() + 1, team_size()), start + threadid() * size)
+        k.outer(&outer, split(shared, unit, threadid(), team_size()),
+                split(shared, unit, threadid() + 1, team_size()), start + threadid() * size)
+        if outer.transposed and db != NULL:
+            k.column_sums(&sums, split(columns, unit, threadid(), team_size()),
+                          split(columns, unit, threadid() + 1, team_size()))
     return 0

@@ -29,12 +29,12 @@ def gather(cnp.ndarray source, cnp.ndarray index):
     cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
     cdef char* to = <char*>cnp.PyArray_DATA(out)
     cdef long n = index.shape[0], row_bytes = source.shape[1] * source.itemsize
-    cdef int threads = team(n * row_bytes, COPY_PER_THREAD), thread
+    cdef int threads = team(n * row_bytes, COPY_PER_THREAD)
     with nogil:
         if threads == 1:
             gather_share(rows, numbers, to, row_bytes, 0, n)
         else:
             with parallel(num_threads=threads):
-                thread = threadid()
-                gather_share(rows, numbers, to, row_bytes, n * thread // team_size(), n * (thread + 1) // team_size())
+                gather_share(rows, numbers, to, row_bytes, split(n, 1, threadid(), team_size()),
+                             split(n, 1, threadid() + 1, team_size()))
     return out

@@ -33,6 +33,7 @@ CELLS = {"rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 LEARNING_RATES = {"rnn": 1e-3, "lstm": 4e-3, "gru": 3e-3}  # peaks, reached by the first update
 EMBEDDING = 64
 ROWS, STEPS = 32, 64  # of one update: streams side by side, steps of truncated backpropagation
+RESTART_EVERY = 16  # updates: held-out text begins from a new state, which a model that seldom sees one is lost in
 CLIP_NORM = 1.0
 MIN_CHARACTERS = 200
 HELD_OUT = 0.1
@@ -121,7 +122,7 @@ class Trainer:
         """Return the loss before the update, in nats, and the characters it was measured on."""
         x, y, is_first = next(self.data)
         self.optimizer.lr = self.schedule(self.done)
-        state = None if is_first else self.state
+        state = None if is_first or self.done % RESTART_EVERY == 0 else self.state
         value, self.state = train_step(self.model, self.loss, self.optimizer, x, y, state, clip_norm=CLIP_NORM)
         self.done += 1
         return value, x.size
