@@ -11,15 +11,18 @@ cdef extern from *:
 cdef void gather_share(
     const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
 ) noexcept nogil:
-    cdef long r = first, begin
-    while r < last:
+    cdef long r, begin = first
+    while begin < last:  # rows that follow one another at once: long stretches need not be read before they are written
+        r = begin + 1
+        if index[begin] < 0:
+            while r < last and index[r] < 0:
+                r += 1
+            memset(out + begin * row_bytes, 0, (r - begin) * row_bytes)
+        else:
+            while r < last and index[r] == index[r - 1] + 1:
+                r += 1
+            memcpy(out + begin * row_bytes, source + index[begin] * row_bytes, (r - begin) * row_bytes)
         begin = r
-        while r < last and index[r] < 0:  # all at once: long stretches need not be read before they are written
-            r += 1
-        memset(out + begin * row_bytes, 0, (r - begin) * row_bytes)
-        if r < last:
-            memcpy(out + r * row_bytes, source + index[r] * row_bytes, row_bytes)
-            r += 1
 
 
 def gather(cnp.ndarray source, cnp.ndarray index):

@@ -34,26 +34,46 @@ template <class T> void pack_transposed(T* dst, long ld, const T* src, long src_
   }
 }
 
+// A panel of whole vectors, in the order of its memory.
+template <class T> void pack_whole(T* panel, const T* const* block, long k_stride, long K) {
+  const T *b0 = block[0], *b1 = block[1], *b2 = block[2], *b3 = block[3];
+  for (long k = 0; k < K; ++k, panel += MAX_VECTORS * width<T>) {
+    const Vec<T> x0 = load<T>(b0 + k * k_stride), x1 = load<T>(b1 + k * k_stride);
+    const Vec<T> x2 = load<T>(b2 + k * k_stride), x3 = load<T>(b3 + k * k_stride);
+    store<T>(panel, x0);
+    store<T>(panel + width<T>, x1);
+    store<T>(panel + 2 * width<T>, x2);
+    store<T>(panel + 3 * width<T>, x3);
+  }
+}
+
 template <class T>
 void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride, long first,
           long last) {
   constexpr int V = width<T>;
   const int shared = unit_vectors(int(G));
   for (long u = first / V; u < vectors<T>(last); u += shared) {
-    const int inside = int(smaller(shared, vectors<T>(H) - u));
+    const int inside = int(smaller(shared, vectors<T>(H) - u)), NV = int(inside * G);
     T* panel = dst + u * G * K * V;
-    const long NV = inside * G;
-    for (int v = 0; v < inside; ++v)
-      for (long g = 0; g < G; ++g) {
-        const T* block = src + (u + v) * V * unit_stride + g * gate_stride;
-        T* lane0 = panel + (v * G + g) * V;
-        const int n = int(smaller(V, H - (u + v) * V));
-        if (unit_stride == 1) {
-          for (long k = 0; k < K; ++k) store<T>(lane0 + k * NV * V, load<T>(block + k * k_stride, n));
-          continue;
-        }
-        pack_transposed<T>(lane0, NV * V, block, unit_stride, K, n);
+    // where each vector of the panel is, and how many of its units there are
+    const T* block[MAX_VECTORS];
+    int n[MAX_VECTORS];
+    for (int v = 0; v < NV; ++v) {
+      const long unit = (u + v / G) * V;
+      block[v] = src + unit * unit_stride + v % G * gate_stride;
+      n[v] = int(smaller(V, H - unit));
+    }
+    if (unit_stride == 1 && NV == MAX_VECTORS && n[NV - 1] == V) {
+      pack_whole<T>(panel, block, k_stride, K);
+      continue;
+    }
+    for (int v = 0; v < NV; ++v) {
+      if (unit_stride != 1) {
+        pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, K, n[v]);
+        continue;
       }
+      for (long k = 0; k < K; ++k) store<T>(panel + (k * NV + v) * V, load<T>(block[v] + k * k_stride, n[v]));
+    }
   }
 }
 
