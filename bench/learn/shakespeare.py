@@ -59,7 +59,7 @@ class Recipe:
 # What is best within a budget: a short one is for many updates of a small model, a long one for a large model that
 # dropout keeps from learning the text by heart.
 RECIPES = {
-    60.0: Recipe(),
+    60.0: Recipe(hidden=320, dropout=0.1),
     180.0: Recipe(hidden=384, dropout=0.3, lr=6e-3, decay=0.1),
     600.0: Recipe(hidden=512, dropout=0.4, lr=5e-3, decay=0.1),
 }
