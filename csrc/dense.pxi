@@ -1,12 +1,5 @@
 # Products of whole matrices: what layers without a scan are made of.
 
-cdef inline int threads_for(long work) noexcept nogil:
-    """Threads that so many multiply-adds are worth."""
-    if _has_forked_team or not built_with_openmp():
-        return 1
-    return <int>max(1, min(_threads, work // CALL_PER_THREAD))
-
-
 cdef class Affine:
     """y = x W + b, or x W', with W packed once; see `fastrnn.reference_flat.Affine`."""
     cdef Block block
@@ -46,7 +39,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
     cdef Product[floating] product
     cdef const floating* b = <floating*>memory(a.b)
     cdef long K = a.K, columns = a.columns, r
-    cdef int threads = threads_for(R * K * columns)
+    cdef int threads = 1 if a.blas else team(R * K * columns, CALL_PER_THREAD)
     if a.blas:
         for r in range(R if b != NULL else 0):
             memcpy(y + r * columns, b, columns * sizeof(floating))
@@ -59,7 +52,6 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
     if threads == 1:
         k.product(&product, 0, R, 0, columns)
         return 0
-    use_team(threads)
     with nogil, parallel(num_threads=threads):
         k.product(&product, R * threadid() // team_size(), R * (threadid() + 1) // team_size(), 0, columns)
     return 0
@@ -85,7 +77,7 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     cdef floating* left = <floating*>memory(x)
     cdef floating* right = <floating*>memory(d)
     cdef floating* start
-    cdef int threads = 1 if _blas else threads_for(R * M * columns)
+    cdef int threads = 1 if _blas else team(R * M * columns, CALL_PER_THREAD)
     cdef Block scratch
     if _blas:
         gemm(True, False, M, columns, R, left, M, right, columns, True, <floating*>memory(dW), columns)
@@ -103,7 +95,6 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     if threads == 1:
         k.outer(&outer, 0, shared, start)
         return 0
-    use_team(threads)
     with nogil, parallel(num_threads=threads):
         k.outer(&outer, split(shared, unit, threadid(), team_size()),
                 split(shared, unit, threadid() + 1, team_size()), start + threadid() * size)

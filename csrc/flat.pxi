@@ -24,12 +24,10 @@ cdef inline const Kernels[floating]* table(floating* of_type) noexcept nogil:
 
 cdef int team(long n, long per_thread) noexcept:
     """Threads for n things; called with the GIL, before they start."""
-    global _used_team
     if _has_forked_team or not built_with_openmp():
         return 1
     cdef int threads = <int>max(1, min(_threads, n // per_thread))
-    if threads > 1:
-        _used_team = True
+    use_team(threads)
     return threads
 
 

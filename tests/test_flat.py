@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -86,14 +86,6 @@ def assert_close(got: list[Array], expected: list[Array], tolerance: float) -> N
 
 def assert_same(got: list[Array], expected: list[Array]) -> None:
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(got, expected, strict=True))
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """Restore the number of threads."""
-    before = fastrnn.get_num_threads()
-    yield
-    fastrnn.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("compiled", "isa")

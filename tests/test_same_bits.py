@@ -9,9 +9,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CELL_NAMES, PAIRS, VARIANTS, Case, Problem, as_parts, as_state, make_problem, map_noise, outputs
+from cases import (
+    CELL_NAMES,
+    PAIRS,
+    TOLERANCES,
+    VARIANTS,
+    Case,
+    Problem,
+    as_parts,
+    as_state,
+    make_problem,
+    map_noise,
+    outputs,
+    scaled_error,
+)
 
 import fastrnn
+from fastrnn import Dense
 from fastrnn.ops import rnn_backward, rnn_forward
 
 pytestmark = pytest.mark.usefixtures("simd", "isa")
@@ -152,6 +166,24 @@ def test_any_number_of_threads_with_two_options(variant, threads):
     """By rows and by units."""
     for case in (Case("ragged", 9, 11, 5, 33, lengths=(11, 3, 0, 7, 11, 1, 9, 10, 2)), Case("N2 T9 H65", 2, 9, 3, 65)):
         check_threads(make_problem(variant, case).cast("float32"), (3,))
+
+
+@pytest.mark.parametrize(("D", "H"), [(150, 70), (70, 150), (2200, 1)])
+def test_any_number_of_threads_of_a_dense_layer(D, H, dtype, threads):
+    """Threads share rows of the product, and of its gradient the longer side."""
+    layer, rng = Dense(D, H, dtype=dtype, seed=0), np.random.default_rng(1)
+    x, dy = rng.normal(size=(500, D)).astype(dtype), rng.normal(size=(500, H)).astype(dtype)
+    found = []
+    for number in (1, 2, 3, 8):
+        fastrnn.set_num_threads(number)
+        y, tape = layer.forward(x)
+        dx, grads = layer.backward(tape, dy)
+        found.append((y, dx, grads["W"], grads["b"]))
+    for got in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(got, found[0], strict=True))
+    x, dy, W = x.astype("float64"), dy.astype("float64"), layer.params["W"].astype("float64")
+    for a, b in zip(found[0], (x @ W + layer.params["b"], dy @ W.T, x.T @ dy, dy.sum(axis=0)), strict=True):
+        assert scaled_error(a, b) <= TOLERANCES["agreement", dtype]
 
 
 def check_threads(problem: Problem, numbers: tuple[int, ...]) -> None:
