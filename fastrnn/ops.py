@@ -496,6 +496,17 @@ def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, gra
     )
 
 
+def again(tape: Tape) -> Tape:
+    """Run the forward scan of a tape without checkpoints once more, where its y is no longer what it was: a tape with a
+    y of its own."""
+    trace = replace(tape.trace, y=np.empty_like(tape.trace.y))
+    order = tape.order
+    tape.module.forward(
+        tape.cell, tape.params, tape.x, tape.h0, tape.c0, tape.noise, order.start, order.rows, trace, True
+    )
+    return replace(tape, trace=trace)
+
+
 def cells_of(tape: Tape) -> Array:
     """Every c[t] of a forward scan, in the order of y; zeros in padding and before a mask's first valid step."""
     assert tape.trace.c is not None

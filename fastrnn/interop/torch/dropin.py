@@ -54,6 +54,23 @@ def _foreign_tensor(tensor: Any) -> str | None:
     return None
 
 
+def _alike(tensors: tuple[Any, ...]) -> bool:
+    """Whether the kernels can read them all and they are of one dtype: what `_foreign_tensor` asks, in a hurry."""
+    dtype = getattr(tensors[0], "dtype", None)
+    if dtype is not torch.float32 and dtype is not torch.float64:
+        return False
+    for tensor in tensors:
+        kind = type(tensor)
+        if (
+            (kind is not nn.Parameter and kind is not Tensor)
+            or tensor.dtype is not dtype
+            or not tensor.is_cpu
+            or tensor.layout is not torch.strided
+        ):
+            return False
+    return True
+
+
 def unsupported(module: nn.RNNBase) -> str | None:
     """Why the kernels cannot run this module as it is, or None."""
     return next((reason for weight in module._flat_weights if (reason := _foreign_tensor(weight))), None)
@@ -82,35 +99,41 @@ class _DropIn(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the module; see `torch.nn.LSTM`, `torch.nn.GRU`, `torch.nn.RNN`."""
-        self._update_flat_weights()
         data = input.data if isinstance(input, PackedSequence) else input
         states: tuple[Any, ...] = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
-        reason = self._reason(data, *states)
-        if reason is not None:
-            _say_once(type(self).__name__, reason)
-            return super().forward(input, hx)
+        weights = self._weights()
+        tensors = (data, *states, *weights)
+        if _foreign_context() is not None or not _alike(tensors):
+            return self._left(input, hx, tensors)
         if not self._fits(input, data, states):
             return super().forward(input, hx)  # which raises, in PyTorch's words
-        keep = torch.is_grad_enabled() and any(part.requires_grad for part in (data, *states, *self._flat_weights))
-        if self._is_short(input, data, keep):
+        keep = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
+        if self._is_short(input, data, weights, keep):
             return super().forward(input, hx)
         if isinstance(input, PackedSequence):
-            return self._packed(input, states, keep)
-        return self._padded(input, states, keep)
+            return self._packed(input, weights, states, keep)
+        return self._padded(input, weights, states, keep)
 
-    def _reason(self, *tensors: Any) -> str | None:
-        """Why this call is PyTorch's, or None."""
-        reason = _foreign_context() or unsupported(self)
-        for tensor in tensors:
-            reason = reason or _foreign_tensor(tensor)
-        return reason
+    def _weights(self) -> list[Any]:
+        """The weights in PyTorch's order, as they are now: a program may have put others in their place."""
+        own = self._parameters
+        try:
+            return [own[name] for name in self._flat_weights_names]
+        except KeyError:  # computed from others, as those of torch.nn.utils.parametrize
+            self._update_flat_weights()
+            return self._flat_weights
+
+    def _left(self, input: Any, hx: Any, tensors: tuple[Any, ...]) -> Any:
+        """A call that is PyTorch's: it says why, or else PyTorch raises, for tensors of several dtypes."""
+        reason = next(filter(None, (_foreign_context(), *map(_foreign_tensor, tensors))), None)
+        if reason is not None:
+            _say_once(type(self).__name__, reason)
+        return super().forward(input, hx)
 
     def _fits(self, input: Any, data: Tensor, states: tuple[Tensor, ...]) -> bool:
-        """Whether dtypes and shapes are as PyTorch's module wants them, and there is a time step at all."""
+        """Whether shapes are as PyTorch's module wants them, and there is a time step at all."""
         packed = isinstance(input, PackedSequence)
         if data.dim() not in ((2,) if packed else (2, 3)) or data.shape[-1] != self.input_size or not data.numel():
-            return False
-        if any(tensor.dtype != data.dtype for tensor in (*states, *self._flat_weights)):
             return False
         if not states:
             return True
@@ -125,7 +148,7 @@ class _DropIn(nn.RNNBase):
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    def _is_short(self, input: Any, data: Tensor, keep: bool) -> bool:
+    def _is_short(self, input: Any, data: Tensor, weights: list[Tensor], keep: bool) -> bool:
         """Whether PyTorch is faster."""
         if keep and self.mode == "LSTM":
             return False
@@ -133,7 +156,7 @@ class _DropIn(nn.RNNBase):
             steps = len(input.batch_sizes)
         else:
             steps = data.shape[1 if self.batch_first and data.dim() == 3 else 0]
-        large = self._flat_weights[0].numel() >= LARGE_WEIGHTS
+        large = weights[0].numel() >= LARGE_WEIGHTS
         return steps == 1 or (large and data.numel() // self.input_size < (FEW_TRAINED_ROWS if keep else FEW_ROWS))
 
     def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -141,23 +164,20 @@ class _DropIn(nn.RNNBase):
         widths = (self.proj_size or self.hidden_size, self.hidden_size)[: len(_CELLS[self.mode].states)]
         return [(self.num_layers * self._directions, *batch, width) for width in widths]
 
-    def _zeros(self, x: Tensor, N: int) -> tuple[Tensor, ...]:
-        return tuple(x.new_zeros(shape) for shape in self._state_shapes((N,)))
-
-    def _packed(self, input: PackedSequence, states: tuple[Tensor, ...], keep: bool) -> Any:
+    def _packed(self, input: PackedSequence, weights: list[Tensor], states: tuple[Tensor, ...], keep: bool) -> Any:
         sizes = input.batch_sizes.numpy()
-        states = _permuted(states or self._zeros(input.data, int(sizes[0])), input.sorted_indices)
-        y, states = self._stack(input.data, states, sizes, keep)
+        states = _permuted(states, input.sorted_indices)
+        y, states = self._stack(input.data, weights, states, sizes, keep)
         y = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         return y, self._hidden(_permuted(states, input.unsorted_indices))
 
-    def _padded(self, x: Tensor, states: tuple[Tensor, ...], keep: bool) -> Any:
+    def _padded(self, x: Tensor, weights: list[Tensor], states: tuple[Tensor, ...], keep: bool) -> Any:
         single = x.dim() == 2
         if single:
             x, states = x.unsqueeze(1), tuple(part.unsqueeze(1) for part in states)
         elif self.batch_first:
             x = x.transpose(0, 1)
-        y, states = self._stack(x, states or self._zeros(x, x.shape[1]), None, keep)
+        y, states = self._stack(x, weights, states, None, keep)
         if single:
             y, states = y.squeeze(1), tuple(part.squeeze(1) for part in states)
         elif self.batch_first:
@@ -168,24 +188,30 @@ class _DropIn(nn.RNNBase):
         return states[0] if len(states) == 1 else states
 
     def _stack(
-        self, x: Tensor, states: tuple[Tensor, ...], sizes: np.ndarray | None, keep: bool
+        self, x: Tensor, weights: list[Tensor], states: tuple[Tensor, ...], sizes: np.ndarray | None, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H)."""
-        weights = self._flat_weights
+        """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H).
+
+        ``states`` is empty for zeros.
+        """
         directions, per_layer = self._directions, len(weights) // self.num_layers
         plan = _plan(self.mode, self.proj_size, self.bias, directions, keep)
+        if self.num_layers == 1:
+            x, *final = self._layer(plan, sizes, True, x, *weights, *states)
+            return x, tuple(final)
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
                 x = nn.functional.dropout(x, self.dropout)
             initial = [part[layer * directions : (layer + 1) * directions] for part in states]
             own = weights[layer * per_layer : (layer + 1) * per_layer]
-            if keep:
-                x, *final = Scan.apply(plan, sizes, layer == self.num_layers - 1, x, *initial, *own)
-            else:
-                x, *final = run(plan, sizes, x, *initial, *own)[0]
+            x, *final = self._layer(plan, sizes, layer == self.num_layers - 1, x, *own, *initial)
             finals.append(final)
-        return x, tuple(part[0] if len(part) == 1 else torch.cat(part) for part in zip(*finals, strict=True))
+        return x, tuple(torch.cat(part) for part in zip(*finals, strict=True))
+
+    @staticmethod
+    def _layer(plan: Plan, sizes: np.ndarray | None, last: bool, x: Tensor, *rest: Tensor) -> Any:
+        return Scan.apply(plan, sizes, last, x, *rest) if plan.keep else run(plan, sizes, x, *rest)[0]
 
 
 class LSTM(_DropIn, nn.LSTM):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,9 @@ from ...scan import Trace
 from .weights import params_of
 
 Array = np.ndarray
+
+_MATRICES = {"weight_ih": "W", "weight_hh": "U", "weight_hr": "W_proj"}
+"""The matrices of a direction by PyTorch's names and by fastrnn's, which are the former's transposes."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,15 @@ class Plan:
         """Whether a part of b_hh is a parameter of its own: inside the reset product of a GRU it cannot be added."""
         return "b_rec" in self.cell.shapes(1, 1)
 
+    @cached_property
+    def weights(self) -> int:
+        """Tensors of all directions."""
+        return self.directions * len(self.names)
+
 
 def as_array(tensor: Tensor) -> Array:
     """The tensor's memory as an array."""
-    return tensor.detach().resolve_neg().numpy()
+    return tensor.numpy(force=True)
 
 
 def _copy(tensor: Tensor) -> Array:
@@ -70,102 +78,55 @@ def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
     return params_of(own, plan.inner_bias)
 
 
-def _zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
-    """Zeros in the order of the parameters' memory."""
-    empty = backend.current().empty
-    grads = {
-        name: empty(array.T.shape, array.dtype).T if array.ndim == 2 else np.empty_like(array)
-        for name, array in params.items()
-    }
-    for array in grads.values():
-        array.fill(0)
-    return grads
-
-
-def _gradients(plan: Plan, grads: Mapping[str, Array]) -> list[Tensor]:
-    """Gradients in PyTorch's order and layout from those of the kernels."""
-    of = {name: torch.from_numpy(array) for name, array in grads.items()}
-    b_hh = of["b"]
+def _gradients(plan: Plan, params: Mapping[str, Array]) -> tuple[dict[str, Array], Array, list[Tensor]]:
+    """Zeros for one direction's gradients as the kernels take them; that of b_hh; and the same memory as tensors in
+    PyTorch's order."""
+    empty, grads, found = backend.current().empty, {}, {}
+    for name, of in _MATRICES.items():
+        if of in params:
+            array = empty(params[of].T.shape, params[of].dtype)
+            array.fill(0)
+            grads[of], found[name] = array.T, array
+    grads["b"], b_hh = np.zeros_like(params["b"]), np.zeros_like(params["b"])
     if plan.inner_bias:
-        b_hh = torch.cat((b_hh[: -len(of["b_rec"])], of["b_rec"]))
-    found = {"weight_ih": of["W"].t(), "weight_hh": of["U"].t(), "bias_ih": of["b"], "bias_hh": b_hh}
-    if "W_proj" in of:
-        found["weight_hr"] = of["W_proj"].t()
-    return [found[name] for name in plan.names]
-
-
-_TRACED = tuple(field.name for field in fields(Trace))
-_ELSEWHERE = np.empty((0, 0))
-
-
-@dataclass(frozen=True)
-class _Stowed:
-    """A tape whose large arrays are kept elsewhere.
-
-    A node gives its saved tensors back as soon as the backward pass has run, its other attributes only with the graph.
-
-    Attributes
-    ----------
-    tape : Tape
-        Without x and the trace.
-    places : tuple of int or None
-        Where x and the trace's arrays are; None for what there is not.
-    """
-
-    tape: ops.Tape
-    places: tuple[int | None, ...]
-
-
-def _stow(tape: ops.Tape, arrays: list[Array]) -> _Stowed:
-    """Move the tape's large arrays to the end of ``arrays``."""
-    places: list[int | None] = []
-    for array in (tape.x, *(getattr(tape.trace, name) for name in _TRACED)):
-        places.append(None if array is None else len(arrays))
-        if array is not None:
-            arrays.append(array)
-    tape.x, tape.trace = _ELSEWHERE, Trace(_ELSEWHERE)
-    return _Stowed(tape, tuple(places))
-
-
-def _unstow(stowed: _Stowed, arrays: Sequence[Array]) -> ops.Tape:
-    """The tape as it was."""
-    held: list[Any] = [None if place is None else arrays[place] for place in stowed.places]
-    return replace(stowed.tape, x=held[0], trace=Trace(*held[1:]))
+        grads["b_rec"] = b_hh[-len(params["b_rec"]) :]
+    found["bias_ih"], found["bias_hh"] = grads["b"], b_hh
+    return grads, b_hh, [torch.from_numpy(found[name]) for name in plan.names]
 
 
 class Scan(torch.autograd.Function):
-    """(x, initial states, weights) -> (y, final states), on fastrnn's kernels.
+    """(x, weights, initial states) -> (y, final states), on fastrnn's kernels.
 
     Of a full batch x is (T, N, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step has, it is
-    (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order; y has the
-    directions side by side. ``last``: y is what a program gets.
+    (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order, zeros where they
+    are left out; y has the directions side by side. ``last``: y is what a program gets.
     """
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, sizes: Array | None, last: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         results, tapes = run(plan, sizes, x, *rest)
-        # a program may change y in place where it may change PyTorch's: the tape's must stay
+        # a program may change y in place where it may change PyTorch's; with two directions it has a copy
         changeable = plan.directions == 2 or plan.cell.kind != "lstm" or sizes is not None
-        if last and changeable and plan.directions == 1:
-            results = (torch.from_numpy(_copy(results[0])), *results[1:])
+        ctx.watch = _Watch(results[0]) if last and changeable and plan.directions == 1 else None
         ctx.set_materialize_grads(False)
-        ctx.plan = plan
         arrays: list[Array] = []
-        ctx.tapes = [_stow(tape, arrays) for tape in tapes]
+        ctx.plan, ctx.tapes = plan, [_stow(tape, arrays) for tape in tapes]
         # with these among them PyTorch sees when one is changed in place before the backward pass
         checked = (x, *rest) if changeable else (x, *rest, results[0])
-        ctx.checked = len(checked)
+        ctx.checked, ctx.with_states = len(checked), len(rest) > plan.weights
+        # a node gives its saved tensors back as soon as the backward pass has run, what else it has only with the graph
         ctx.save_for_backward(*checked, *map(torch.from_numpy, arrays))
         return results
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *dstate: Tensor | None) -> tuple[Tensor | None, ...]:
-        with torch.no_grad():
-            found = (None, None, None, *_adjoint(ctx, dy, dstate))
         if not torch.is_grad_enabled():
-            return found
+            return (None, None, None, *_adjoint(ctx, dy, dstate))
+        with torch.no_grad():
+            found = _adjoint(ctx, dy, dstate)
         anchor = torch.zeros((), requires_grad=True)
-        return tuple(None if gradient is None else _Once.apply(gradient, anchor) for gradient in found)
+        once = (None if gradient is None else _Once.apply(gradient, anchor) for gradient in found)
+        return (None, None, None, *once)
 
 
 class _Once(torch.autograd.Function):
@@ -182,31 +143,73 @@ class _Once(torch.autograd.Function):
         )
 
 
+class _Watch:
+    """Tells whether a tensor has been changed in place, and does not keep its memory."""
+
+    def __init__(self, tensor: Tensor):
+        self.same = tensor.detach()  # shares the count of changes, also after it has let go of the memory
+        self.same.data = torch.empty(0, dtype=tensor.dtype)
+        self.version = tensor._version
+
+    def changed(self) -> bool:
+        return bool(self.same._version != self.version)
+
+
+_ELSEWHERE = np.empty((0, 0))
+
+
+def _stow(tape: ops.Tape, arrays: list[Array]) -> tuple[ops.Tape, tuple[int, ...]]:
+    """Move the large arrays of a tape to the end of ``arrays``; the rest of it, and where x, y, c and the gates are."""
+    trace, places = tape.trace, []
+    for array in (tape.x, trace.y, trace.c, trace.gates):
+        places.append(-1 if array is None else len(arrays))
+        if array is not None:
+            arrays.append(array)
+    tape.x, tape.trace = _ELSEWHERE, Trace(_ELSEWHERE)
+    return tape, tuple(places)
+
+
+def _unstow(tape: ops.Tape, places: Sequence[int], arrays: Sequence[Array]) -> ops.Tape:
+    """A tape as it was before `_stow`."""
+    x, *trace = (None if place < 0 else arrays[place] for place in places)
+    return ops.Tape(
+        tape.cell, tape.module, tape.params, tape.order, tape.noise, x, tape.h0, tape.c0, Trace(*trace)
+    )
+
+
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Gradients of x, the initial states and the weights."""
-    plan, saved = ctx.plan, ctx.saved_tensors
-    initial, arrays = saved[1 : 1 + len(plan.cell.states)], [tensor.numpy() for tensor in saved[ctx.checked :]]
+    """Gradients of x, the weights and the initial states."""
+    plan = ctx.plan
+    arrays = [tensor.numpy() for tensor in ctx.saved_tensors[ctx.checked :]]
     dx: Array | None = None
     dinitial: list[list[Array]] = []
     gradients: list[Tensor] = []
-    for direction, stowed in enumerate(ctx.tapes):
-        tape = _unstow(stowed, arrays)
-        grads = _zeros_like(tape.params)
+    for direction, (tape, places) in enumerate(ctx.tapes):
+        grads, b_hh, tensors = _gradients(plan, tape.params)
+        tape = _unstow(tape, places, arrays)
+        if ctx.watch is not None and ctx.watch.changed():
+            tape = ops.again(tape)
         own_dx, dstart = ops.rnn_backward(
             tape,
             _part(plan, dy, direction),
-            _part_states(dstate, initial, direction),
+            _part_states(dstate, tape, direction),
             grads=grads,
             input_gradient=ctx.needs_input_grad[3],
         )
+        summed = slice(-len(grads["b_rec"]) if plan.inner_bias else None)
+        b_hh[summed] = grads["b"][summed]
+        gradients += tensors
         if dx is None:
             dx = own_dx
         elif own_dx is not None:
             dx += own_dx
-        dinitial.append([dstart] if len(plan.cell.states) == 1 else list(dstart))
-        gradients += _gradients(plan, grads)
-    states = map(_side_by_side, zip(*dinitial, strict=True))
-    return [None if dx is None else torch.from_numpy(dx), *states, *gradients]
+        dinitial.append(_as_list(dstart))
+    states = map(_side_by_side, zip(*dinitial, strict=True)) if ctx.with_states else ()
+    return [None if dx is None else torch.from_numpy(dx), *gradients, *states]
+
+
+def _as_list(state: Any) -> list[Array]:
+    return list(state) if isinstance(state, tuple) else [state]
 
 
 def _side_by_side(parts: Sequence[Array]) -> Tensor:
@@ -216,18 +219,19 @@ def _side_by_side(parts: Sequence[Array]) -> Tensor:
 
 def _part(plan: Plan, dy: Tensor | None, direction: int) -> Array | None:
     """A direction's columns of dy."""
-    if dy is None:
-        return None
-    width = dy.shape[-1] // plan.directions
+    if dy is None or plan.directions == 1:
+        return None if dy is None else _in_order(dy)
+    width = dy.shape[-1] // 2
     return _in_order(dy[..., direction * width : (direction + 1) * width])
 
 
-def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], direction: int) -> Any:
+def _part_states(dstate: Sequence[Tensor | None], tape: ops.Tape, direction: int) -> Any:
     """A direction's rows of the gradients of the final states, which have the shapes of the initial ones."""
     if all(part is None for part in dstate):
         return None
+    initial = [tape.h0] if tape.c0 is None else [tape.h0, tape.c0]
     parts = [
-        as_array(torch.zeros_like(like[0]) if part is None else part[direction])
+        np.zeros_like(like) if part is None else as_array(part)[direction]
         for part, like in zip(dstate, initial, strict=True)
     ]
     return parts[0] if len(parts) == 1 else tuple(parts)
@@ -235,25 +239,23 @@ def _part_states(dstate: Sequence[Tensor | None], initial: Sequence[Tensor], dir
 
 def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tuple[Tensor, ...], list[ops.Tape]]:
     """The scan itself: the results of `Scan`, and the tapes of its directions where ``plan.keep`` asks for them."""
-    n_states = len(plan.cell.states)
-    initial, weights = rest[:n_states], rest[n_states:]
+    initial = [as_array(part) for part in rest[plan.weights :]]
     inputs, outputs, finals, tapes = _in_order(x), [], [], []
     for direction in range(plan.directions):
         first = direction * len(plan.names)
-        params = _params(plan, weights[first : first + len(plan.names)])
-        states = [as_array(part)[direction] for part in initial]
+        states = [part[direction] for part in initial]
         y, final, tape = ops.rnn_forward(
             plan.cell,
-            params,
+            _params(plan, rest[first : first + len(plan.names)]),
             inputs,
-            states[0] if n_states == 1 else tuple(states),
+            None if not states else states[0] if len(states) == 1 else tuple(states),
             reverse=direction == 1,
             time_major=sizes is None,
             batch_sizes=sizes,
             keep=plan.keep,
         )
         outputs.append(y)
-        finals.append([final] if n_states == 1 else list(final))
+        finals.append(_as_list(final))
         if tape is not None:
             tapes.append(tape)
     y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
