@@ -73,6 +73,7 @@ def after_fork():
     """Tell the child of a fork that the OpenMP threads of its parent are gone."""
     global _has_forked_team
     _has_forked_team = _used_team
+    Pace.after_fork()
 
 
 cdef void use_team(int threads):
@@ -166,14 +167,19 @@ cdef void run_beside(
 # Forward
 
 cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
-    """pre = x W + b for the packed rows of steps t0..t1; a thread's share of the rows."""
+    """pre = x W + b for the packed rows of steps t0..t1; a thread's share of the rows or, of few, of the columns."""
     cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
-    cdef long first = n * thread // threads, last = n * (thread + 1) // threads
-    cdef long H = s.H, ld = s.cell.blocks * H, r, p
+    cdef long first = n * thread // threads, last = n * (thread + 1) // threads, column0 = 0, column1
+    cdef long H = s.H, ld = s.cell.blocks * H, r, p, unit = s.kernels.panel_units(1)
+    cdef bint by_columns = n < ROWS_PER_THREAD * threads and not s.cell.normed
     for p in range(s.segments):
+        column1 = s.weight[p].units
+        if by_columns:
+            first, last = 0, n
+            column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
         multiply(s, &s.weight[p], s.x + low * s.D, s.D,
                  <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                 s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units)
+                 s.pre + s.segment[p].block * H, ld, first, last, column0, column1)
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
     # what adds to the block wants it afresh for every chunk; the fused steps only read it

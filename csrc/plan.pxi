@@ -20,13 +20,22 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
     cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating)
     cdef long rows = max(FORWARD_ROWS, CHUNK_BYTES // row_bytes)
-    cdef long work = s.N * s.S * s.H * s.cell.gates
     if backward:
         rows = max(rows, GRADIENT_ROWS)
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
+    share_out(s, step_work(s) * s.steps // CALL_PER_THREAD)
+
+
+cdef long step_work(Scan[floating]* s) noexcept nogil:
+    """Multiply-adds of a step's recurrent products."""
+    return s.N * s.S * s.H * s.cell.gates
+
+
+cdef void share_out(Scan[floating]* s, long most) noexcept nogil:
+    """Fill in how many threads share a call, ``most`` at most, and how they do it."""
     s.threads = 1
     if not s.blas and not _has_forked_team and built_with_openmp():
-        s.threads = <int>max(1, min(_threads, min(work // STEP_PER_THREAD, work * s.steps // CALL_PER_THREAD)))
+        s.threads = <int>max(1, min(_threads, min(step_work(s) // STEP_PER_THREAD, most)))
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
 

@@ -2,11 +2,20 @@
 
 cdef extern from *:
     """
-    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wake a team, or to give up the
-    // GIL and wait for it, would take longer. Two threads begin to pay here (LSTM and GRU, N1, D = H = 192).
+    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wait for another thread, or to give
+    // up the GIL and wait for it, would take longer. Two threads begin to pay here (LSTM, N1, D = H = 192).
     static const long SHORT_STEP = 256 * 1024;
+    // Multiply-adds of a thread's share of a long step, which takes longer than to wake that thread (2 ms).
+    static const long LONG_STEP = 16 * 1024 * 1024;
     """
-    const long SHORT_STEP
+    const long SHORT_STEP, LONG_STEP
+
+cdef extern from "pace.hpp" namespace "fastrnn" nogil:
+    cdef cppclass Pace:
+        bint begin()
+        void end(bint shared)
+        @staticmethod
+        void after_fork()
 
 
 def fits(x, cnp.ndarray like not None):
@@ -26,6 +35,7 @@ cdef class Stream:
 
     cdef Scan[float] f32
     cdef Scan[double] f64
+    cdef Pace pace
     cdef bint is_float
     cdef int64_t start, rows
     cdef Block block  # packed weights and the scratch of one step
@@ -49,9 +59,9 @@ cdef class Stream:
     def run(self, cnp.ndarray x not None, cnp.ndarray y not None):
         """Advance by the R/N steps of x (R, D), and write y (R, H)."""
         if self.is_float:
-            advance(&self.f32, x, y)
+            advance(&self.f32, &self.pace, x, y)
         else:
-            advance(&self.f64, x, y)
+            advance(&self.f64, &self.pace, x, y)
 
 
 cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
@@ -78,12 +88,12 @@ cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     return 0
 
 
-cdef int advance(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y) except -1:
+cdef int advance(Scan[floating]* s, Pace* pace, cnp.ndarray x, cnp.ndarray y) except -1:
     """Run the scan over x, of one step or of several, and keep the last h as the state."""
     cdef long steps = x.shape[0] // s.N, size = s.N * s.S
     if steps == 1:
         s.x, s.y = <floating*>memory(x), <floating*>memory(y)
-        advance_one(s)
+        advance_one(s, pace)
     elif steps > 1:
         advance_many(s, x, y, steps)
     if steps > 0:
@@ -91,17 +101,18 @@ cdef int advance(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y) except -1:
     return 0
 
 
-cdef int advance_one(Scan[floating]* s) except -1:
+cdef void advance_one(Scan[floating]* s, Pace* pace) noexcept:
     """One step in the stream's own scratch."""
-    plan(s, False)
-    if s.N * (s.D + s.H) * s.H * s.cell.gates < SHORT_STEP:
-        s.threads = 1
+    cdef long work = s.N * (s.D + s.S) * s.H * s.cell.gates
+    if work < SHORT_STEP:
+        share_out(s, 1)
         run(s, False)
-    else:
-        use_team(s.threads)
-        with nogil:
-            run(s, False)
-    return 0
+        return
+    share_out(s, _threads if pace.begin() else work // LONG_STEP)
+    use_team(s.threads)
+    with nogil:
+        run(s, False)
+        pace.end(s.threads > 1)
 
 
 cdef int advance_many(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y, long steps) except -1:

@@ -172,9 +172,7 @@ def _stow(tape: ops.Tape, arrays: list[Array]) -> tuple[ops.Tape, tuple[int, ...
 def _unstow(tape: ops.Tape, places: Sequence[int], arrays: Sequence[Array]) -> ops.Tape:
     """A tape as it was before `_stow`."""
     x, *trace = (None if place < 0 else arrays[place] for place in places)
-    return ops.Tape(
-        tape.cell, tape.module, tape.params, tape.order, tape.noise, x, tape.h0, tape.c0, Trace(*trace)
-    )
+    return ops.Tape(tape.cell, tape.module, tape.params, tape.order, tape.noise, x, tape.h0, tape.c0, Trace(*trace))
 
 
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
