@@ -41,6 +41,8 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T* out
         long ld
         bint add
+        const int64_t* a_rows
+        const int64_t* out_rows
     cdef cppclass Outer[T]:
         long R, columns
         const T* b
@@ -51,6 +53,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long ld
         bint transposed
         T* sums
+        const int64_t* a_rows[2]
     enum Rule:
         ADAM, SGD, RMSPROP
     cdef cppclass Step:
@@ -98,7 +101,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         bint diagonal, full, coupled, projected, normed, any, carries, has_inner, gates_in_inference
         int gates, saved, blocks, norms
     enum:
-        NOTHING, H_PREV, C_PREV, DA, DU, DA_NEXT, DINNER, TOTAL, PLACES
+        NOTHING, X, H_PREV, H_NEW, C_PREV, DA, DU, DA_NEXT, DINNER, TOTAL, PLACES
     enum:
         STEP "fastrnn::Op::STEP"
         ROWS "fastrnn::Op::ROWS"
@@ -171,6 +174,11 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* dh
         T* dc
         T* dx
+        T* out
+        const int64_t* x_at
+        const int64_t* dy_at
+        const int64_t* dx_at
+        const int64_t* out_at
         int segments, ops, n_weights, gradients, reductions, late_gradients
         Segment* segment
         Op* op
@@ -178,6 +186,8 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Gradient[T]* gradient
         Reduction[T]* reduction
         T* pre
+        T* h
+        T* dy_chunk
         T* du
         T* edge
         T* left

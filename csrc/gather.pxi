@@ -25,6 +25,47 @@ cdef void gather_share(
         begin = r
 
 
+cdef void scatter_share(
+    const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
+) noexcept nogil:
+    """The opposite: row r of the source to row index[r]."""
+    cdef long r, begin = first
+    while begin < last:
+        r = begin + 1
+        while r < last and index[r] == index[r - 1] + 1:
+            r += 1
+        memcpy(out + index[begin] * row_bytes, source + begin * row_bytes, (r - begin) * row_bytes)
+        begin = r
+
+
+cdef void clear_share(char* out, const int64_t* index, long row_bytes, long first, long last) noexcept nogil:
+    """Zeros in the rows of these numbers."""
+    cdef long r, begin = first
+    while begin < last:
+        r = begin + 1
+        while r < last and index[r] == index[r - 1] + 1:
+            r += 1
+        memset(out + index[begin] * row_bytes, 0, (r - begin) * row_bytes)
+        begin = r
+
+
+def blank(shape, dtype, cnp.ndarray index):
+    """Like `empty`, with zeros in the rows of these numbers."""
+    cdef cnp.ndarray out = empty(shape, dtype)
+    cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
+    cdef char* to = <char*>cnp.PyArray_DATA(out)
+    cdef long n = index.shape[0], row_bytes = out.shape[1] * out.itemsize
+    cdef int threads = team(n * row_bytes, COPY_PER_THREAD)
+    with nogil:
+        if threads == 1:
+            clear_share(to, numbers, row_bytes, 0, n)
+        else:
+            with parallel(num_threads=threads):
+                clear_share(to, numbers, row_bytes, split(n, 1, threadid(), team_size()),
+                            split(n, 1, threadid() + 1, team_size()))
+    return out
+
+
 def gather(cnp.ndarray source, cnp.ndarray index):
     """Rows of ``source`` (M, .) in the order of ``index`` (R,); zeros for -1. Fresh (R, .)."""
     cdef cnp.ndarray out = empty((index.shape[0], source.shape[1]), source.dtype)

@@ -18,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .scan import SILENT, Trace
+from .scan import SILENT, Placed, Trace, in_order
 
 cnp.import_array()
 
@@ -121,9 +121,13 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
 
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
-    floating* out, long ld, long row0, long row1, long column0, long column1,
+    floating* out, long ld, long row0, long row1, long column0, long column1, const int64_t* left_rows = NULL,
+    const int64_t* out_rows = NULL,
 ) noexcept nogil:
-    """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns."""
+    """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
+
+    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them.
+    """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
     if s.blas:
@@ -137,6 +141,7 @@ cdef void multiply(
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
     product.panels, product.bias = w.packed, bias
     product.out, product.ld, product.add = out, ld, add
+    product.a_rows, product.out_rows = left_rows, out_rows
     s.kernels.product(&product, row0, row1, column0, column1)
 
 
@@ -171,9 +176,9 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
     cdef long first = n * thread // threads, last = n * (thread + 1) // threads
     cdef long H = s.H, ld = s.cell.blocks * H, r, p
     for p in range(s.segments):
-        multiply(s, &s.weight[p], s.x + low * s.D, s.D,
+        multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
                  <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                 s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units)
+                 s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units, offset(s.x_at, low))
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
     # what adds to the block wants it afresh for every chunk; the fused steps only read it
@@ -234,23 +239,41 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     run_beside(s, &s.op[k], at, s.start[t], row0, row1, thread, threads)
                 if not s.by_rows:
                     barrier.wait(threads)
+            if s.out != NULL:
+                put_out(s, at, s.start[t], row0, row1, thread, threads)
         barrier.wait(threads)
+
+
+cdef void put_out(
+    Scan[floating]* s, const At[floating]* at, long now, long row0, long row1, int thread, int threads,
+) noexcept nogil:
+    """Bring h of rows row0..row1 of a step, which has just been made, to where the caller wants it."""
+    if not s.by_rows:
+        row0, row1 = row1 * thread // threads, row1 * (thread + 1) // threads
+    scatter_share(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Backward
+
+cdef void take_dy(Scan[floating]* s, long t, long low, long row0, long row1) noexcept nogil:
+    """Bring dy of rows row0..row1 of step t into packed order; a chunk's packed rows begin with row low."""
+    gather_share(<const char*>s.dy, s.dy_at + s.start[t], <char*>(s.dy_chunk + (s.start[t] - low) * s.S),
+                 s.S * sizeof(floating), row0, row1)
+
 
 cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
     """dx of n packed rows from row low on; a thread's share of the rows."""
     cdef long p
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
-                 <const floating*>NULL, p > 0, s.dx + low * s.D, s.D, n * thread // threads,
-                 n * (thread + 1) // threads, 0, s.D)
+                 <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, n * thread // threads,
+                 n * (thread + 1) // threads, 0, s.D, <const int64_t*>NULL, offset(s.dx_at, low))
 
 
 cdef void add_gradient(
-    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, long n, int thread, int threads,
+    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, const int64_t* x_rows, long n, int thread,
+    int threads,
 ) noexcept nogil:
     """One of the weight gradients, of n packed rows; a thread's share of the columns."""
     cdef const Kernels[floating]* k = s.kernels
@@ -262,6 +285,7 @@ cdef void add_gradient(
     outer.ld = max(g.out[0].ld, g.out[1].ld)
     for side in range(2):
         outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
+        outer.a_rows[side] = x_rows if g.left[side] == X else NULL
         if s.blas and outer.transposed:
             gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
                  outer.out[side], outer.M[side])
@@ -296,17 +320,17 @@ cdef void parameter_gradients(
         if s.dx != NULL:
             input_gradient(s, low, n, thread, threads)
         for k in range(s.gradients):
-            add_gradient(s, &s.gradient[k], at, n, thread, threads)
+            add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
         return
     for k in range(s.gradients - s.late_gradients):
-        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
     if s.dx != NULL:
         input_gradient(s, low, n, thread, threads)
     for k in range(s.gradients - s.late_gradients, s.gradients):
-        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
 
 
 cdef void backward_step(
@@ -365,10 +389,19 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         copy0, copy1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if s.by_rows:
             my_row0, my_row1 = copy0, copy1
+        elif s.dy_at != NULL:
+            for t in range(t0, t1):
+                take_dy(s, t, low, min(copy0, s.rows[t]), min(copy1, s.rows[t]))
+            barrier.wait(threads)
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
-            fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
+            if s.dy_at != NULL:
+                if s.by_rows:
+                    take_dy(s, t, low, row0, row1)
+                fill_back(s[0], at, <const floating*>s.dy_chunk + (s.start[t] - low) * s.S, &step)
+            else:
+                fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):
@@ -438,20 +471,23 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
 
 
 cdef int forward_of(
-    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
+    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, bint keep, out,
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+    s.out = <floating*>placed(out, &s.out_at)
     compose(&s, False)
     return execute(&s, False)
 
 
-def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep):
+def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep, out=None):
     """Run the scan; see `fastrnn.reference.forward`."""
+    if _blas:
+        x = in_order(x)
     if x.dtype == np.float32:
-        forward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+        forward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep, out)
     else:
-        forward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+        forward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep, out)
 
 
 cdef int backward_of(
@@ -459,8 +495,8 @@ cdef int backward_of(
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
-    s.dy, s.dcells = <floating*>memory(dy), <floating*>memory(dcells)
-    s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>memory(dx)
+    s.dy, s.dcells = <floating*>placed(dy, &s.dy_at), <floating*>memory(dcells)
+    s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>placed(dx, &s.dx_at)
     set_params(&s.grads, grads)
     compose(&s, True)
     return execute(&s, True)
@@ -468,12 +504,18 @@ cdef int backward_of(
 
 def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads):
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
+    wanted = dx
+    if _blas:
+        x = in_order(x)
+        dx = empty(dx.shape, dx.dtype) if type(dx) is Placed else dx
     if x.dtype == np.float32:
         backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
                            grads)
     else:
         backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
                             grads)
+    if dx is not wanted:
+        wanted.array[wanted.at] = dx
 
 
 def chunk_steps(cell, long N, long D, long H, dtype):

@@ -90,6 +90,8 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
         for k in range(s.n_weights):
             arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
     arena.take(s.pre, rows * width + kernels.lanes)
+    arena.take_if(s.dy_at != NULL, s.dy_chunk, rows * S)
+    arena.take_if(s.out != NULL and s.y == NULL, s.h, 2 * N * S)
     arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
     arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)
     arena.take_if(cell.normed, s.scale, 3 * N)

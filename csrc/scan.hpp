@@ -130,6 +130,9 @@ template <class T> struct Scan {
   bool keep;
   const T *dy = nullptr, *dcells = nullptr;
   T *dh = nullptr, *dc = nullptr, *dx = nullptr;
+  T* out = nullptr;                  // where y goes besides, or alone where y is null
+  // Packed row r stands in row x_at[r] of x, and so on; null: in row r. Products by BLAS have all in order.
+  const int64_t *x_at = nullptr, *dy_at = nullptr, *dx_at = nullptr, *out_at = nullptr;
 
   // the program
   int segments, ops, n_weights, gradients, reductions, late_gradients;
@@ -141,6 +144,8 @@ template <class T> struct Scan {
 
   // scratch
   T* pre = nullptr;            // (chunk*N, blocks*H), backward da
+  T* h = nullptr;              // (2, N, S): h of even and of odd steps where there is no y
+  T* dy_chunk = nullptr;       // (chunk*N, S): dy in packed order
   T* du = nullptr;             // (chunk*N, blocks*H): gradient of h U, where that is normalised
   T* edge = nullptr;           // (N, blocks*H): da (du) of the step that the next chunk's last step follows
   T* left = nullptr;           // (N, S) forward, (chunk*N, S) backward: h as products see it

@@ -18,12 +18,80 @@ from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
 from .cells import Cell, unique
 from .params import Params
-from .scan import SILENT, Noise, Trace
+from .scan import SILENT, Noise, Placed, Trace
 
 Array = np.ndarray
 
 
-class _Batch:
+class _Order:
+    """A packed order; what the door does where packed rows are the caller's own, or have to be copied.
+
+    Attributes
+    ----------
+    N : int
+        Sequences.
+    outer : tuple of int
+        Of what the caller passes, the shape without the features.
+    start, rows : array of int64
+        As `fastrnn.reference` has them.
+    """
+
+    N: int
+    outer: tuple[int, ...]
+    start: Array
+    rows: Array
+
+    def pack(self, x: Array) -> Array:
+        """The caller's order, ``outer`` and features -> (R, D)."""
+        raise NotImplementedError
+
+    def unpack(self, packed: Array) -> Array:
+        """(R, H) -> ``outer`` and features; zeros where no step is."""
+        raise NotImplementedError
+
+    def unpack_output(self, packed: Array) -> Array:
+        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
+        return self.unpack(packed)
+
+    def pack_gradient(self, dy: Array) -> Array:
+        """The adjoint of `unpack_output`."""
+        return self.pack(dy)
+
+    def place(self, x: Array) -> Array | Placed:
+        """Like `pack`, but rows may stay where they are."""
+        return self.pack(x)
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        """Like `pack_gradient`, but rows may stay where they are."""
+        return self.pack_gradient(dy)
+
+    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Array | Placed:
+        """Where a backend is to write a result of R packed rows; `released` gives it to the caller."""
+        empty: Array = module.empty((R, width), dtype)
+        return empty
+
+    def released(self, result: Any) -> Array:
+        """What `blank` made, written, in the caller's order."""
+        return self.unpack(result)
+
+    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
+        """Like `blank`, for y; None where y is made of the packed one, by `unpack_output`."""
+        return None
+
+    def sort(self, state: Array) -> Array:
+        """(N, H) in the caller's order -> contiguous, in packed order."""
+        return np.ascontiguousarray(state)
+
+    def restore(self, state: Array) -> Array:
+        """(N, H) in packed order -> in the caller's order."""
+        return state
+
+    def last(self, packed: Any, initial: Array) -> Array:
+        """Each sequence's row of its last step; ``initial`` where it has none."""
+        raise NotImplementedError
+
+
+class _Batch(_Order):
     """The packed order of a full batch: step s holds all N rows of one time step."""
 
     def __init__(self, N: int, T: int, time_major: bool, reverse: bool):
@@ -45,24 +113,7 @@ class _Batch:
         time_first = packed.reshape(self.T, self.N, packed.shape[1])
         return time_first if self.time_major else time_first.swapaxes(0, 1)
 
-    def unpack_output(self, packed: Array) -> Array:
-        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
-        return self.unpack(packed)
-
-    def pack_gradient(self, dy: Array) -> Array:
-        """The adjoint of `unpack_output`."""
-        return self.pack(dy)
-
-    def sort(self, state: Array) -> Array:
-        """(N, H) in the caller's order -> contiguous, in packed order."""
-        return np.ascontiguousarray(state)
-
-    def restore(self, state: Array) -> Array:
-        """(N, H) in packed order -> in the caller's order."""
-        return state
-
     def last(self, packed: Array, initial: Array) -> Array:
-        """Each sequence's row of its last step; ``initial`` where it has none."""
         return (packed[self._last] if self.T else initial).copy()
 
 
@@ -71,7 +122,7 @@ def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
     return _Batch(N, T, time_major, reverse)
 
 
-class _Packed:
+class _Packed(_Order):
     """The order of rows that come packed already: step t's rows follow step t-1's, sequences by falling length."""
 
     def __init__(self, rows: Array, reverse: bool):
@@ -94,19 +145,11 @@ class _Packed:
     def unpack(self, packed: Array) -> Array:
         return packed if self._at is None else backend.current().gather(packed, self._at)
 
-    unpack_output, pack_gradient = unpack, pack
-
-    def sort(self, state: Array) -> Array:
-        return np.ascontiguousarray(state)
-
-    def restore(self, state: Array) -> Array:
-        return state
-
     def last(self, packed: Array, initial: Array) -> Array:
         return _last(self, packed, initial)
 
 
-class _Ragged:
+class _Ragged(_Order):
     """The packed order of a batch of which only some steps are valid: sequences by falling number of those.
 
     ``lengths`` counts each row's valid steps; ``times`` (N, T) has their times in front, in order: where there is no
@@ -118,8 +161,8 @@ class _Ragged:
         self.N, self.T = N, T
         self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
-        self.place = np.empty_like(self.order)
-        self.place[self.order] = np.arange(N)
+        self.inverse = np.empty_like(self.order)
+        self.inverse[self.order] = np.arange(N)
         self.sorted_lengths = lengths[self.order]
         step = np.arange(lengths.max(initial=0))[:, None]
         is_step = step < self.sorted_lengths
@@ -133,23 +176,42 @@ class _Ragged:
         self.at = (time * N + self.order if time_major else self.order * T + time)[is_step]
         self.seen = np.full(N * T, -1)
         self.seen[self.at] = np.arange(len(self.at))
+        self.padding = np.flatnonzero(self.seen < 0)
 
     def pack(self, x: Array) -> Array:
-        return backend.current().gather(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), self.at)
+        return backend.current().gather(_flat(x), self.at)
 
     def unpack(self, packed: Array) -> Array:
         return backend.current().gather(packed, self.seen).reshape(*self.outer, packed.shape[1])
 
-    unpack_output, pack_gradient = unpack, pack
+    def place(self, x: Array) -> Array | Placed:
+        return Placed(_flat(x), self.at)
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        return self.place(dy)
+
+    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
+        return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at)
+
+    def released(self, result: Placed) -> Array:
+        return result.array.reshape(*self.outer, result.array.shape[1])
+
+    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
+        return self.blank(module, len(self.at), width, dtype)
 
     def sort(self, state: Array) -> Array:
         return state[self.order]
 
     def restore(self, state: Array) -> Array:
-        return state[self.place]
+        return state[self.inverse]
 
     def last(self, packed: Array, initial: Array) -> Array:
         return _last(self, packed, initial)
+
+
+def _flat(x: Array) -> Array:
+    """(N, T, D) or (T, N, D) -> contiguous, one row after the other."""
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
 
 
 @lru_cache(maxsize=4)
@@ -166,9 +228,12 @@ def _final(order: _Packed | _Ragged) -> Array:
     return np.where(order.sorted_lengths > 0, last, -1)
 
 
-def _last(order: _Packed | _Ragged, packed: Array, initial: Array) -> Array:
+def _last(order: _Packed | _Ragged, packed: Array | Placed, initial: Array) -> Array:
     """Each sequence's row of its last step; ``initial`` where it has none."""
-    final = backend.current().gather(packed, order.final)
+    rows = order.final
+    if isinstance(packed, Placed):
+        rows, packed = np.where(rows >= 0, packed.at[rows], -1) if len(packed) else rows, packed.array
+    final = backend.current().gather(packed, rows)
     if order.N and order.sorted_lengths[-1] == 0:
         none = order.final < 0
         final[none] = initial[none]
@@ -195,14 +260,17 @@ class _Masked(_Ragged):
     def unpack_output(self, packed: Array) -> Array:
         return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
 
+    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
+        return None
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        return self.pack_gradient(dy)
+
     def pack_gradient(self, dy: Array) -> Array:
         packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
         seen = self.shown >= 0
         np.add.at(packed, self.shown[seen], dy[seen])
         return packed
-
-
-_Order = _Batch | _Packed | _Ragged
 
 
 @dataclass(slots=True, eq=False)  # frozen ones are slow to make
@@ -218,7 +286,7 @@ class Tape:
     params: Mapping[str, Array]
     order: _Order
     noise: Noise
-    x: Array
+    x: Array | Placed
     h0: Array
     c0: Array | None
     trace: Trace
@@ -407,26 +475,28 @@ def rnn_forward(
         order = _order(lengths, mask, N, T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
-    packed, noise = order.pack(x), _packed_noise(order, noise)
+    packed, noise = order.place(x), _packed_noise(order, noise)
     if noise is not SILENT and not cell.zoneout and (noise.new_h is not None or noise.new_c is not None):
         cell = unique(replace(cell, zoneout=True))
     module = backend.current()
-    y = module.empty((len(packed), h0.shape[1]), dtype)
+    out = order.output(module, h0.shape[1], dtype)
+    y = module.empty((len(packed), h0.shape[1]), dtype) if keep or out is None else None
     c: Any  # each sequence's last one
     if keep and checkpoint and len(packed):
-        tape, c = _forward_in_parts(Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y)), checkpoint)
+        whole = Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y))
+        tape, c = _forward_in_parts(whole, checkpoint, out)
     elif keep:
         trace = _trace(cell, module, len(packed), H, dtype, noise, y)
-        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True)
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True, out)
         tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace)
         c = None if c0 is None else order.last(trace.c, c0)
     else:
         tape, c = None, None if c0 is None else c0.copy()
-        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False)
-    final = [order.last(y, h0)]
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False, out)
+    final = [order.last(y if out is None else out, h0)]
     if c0 is not None:
         final.append(c)
-    return order.unpack_output(y), _as_state([order.restore(part) for part in final]), tape
+    return order.unpack_output(y) if out is None else order.released(out), _as_state([order.restore(part) for part in final]), tape
 
 
 def rnn_backward(
@@ -464,15 +534,15 @@ def rnn_backward(
     H = _hidden_size(cell, tape.params)
     dtype = tape.params["W"].dtype
     if dy is not None:
-        dy = order.pack_gradient(as_shape("dy", dy, dtype, (*order.outer, tape.h0.shape[1])))
+        dy = order.place_gradient(as_shape("dy", dy, dtype, (*order.outer, tape.h0.shape[1])))
     if dcells is not None:
         dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*order.outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
-    dx = tape.module.empty(tape.x.shape, dtype) if input_gradient else None
+    dx = order.blank(tape.module, *tape.x.shape, dtype) if input_gradient else None
     run = _backward_in_parts if tape.checkpoints else _backward
     run(tape, dy, dcells, dh, dc, dx, grads)
-    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
+    return None if dx is None else order.released(dx), _as_state([order.restore(part) for part in parts])
 
 
 def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
@@ -543,8 +613,8 @@ def _h_before(tape: Tape, step: int) -> Array:
     return h
 
 
-def _forward_in_parts(tape: Tape, checkpoint: int) -> tuple[Tape, Array | None]:
-    """Run the scan part by part into tape.trace.y; the tape with checkpoints, and the last c."""
+def _forward_in_parts(tape: Tape, checkpoint: int, out: Placed | None) -> tuple[Tape, Array | None]:
+    """Run the scan part by part into tape.trace.y and ``out``; the tape with checkpoints, and the last c."""
     steps = len(tape.order.rows)
     D, H = tape.params["W"].shape[0], _hidden_size(tape.cell, tape.params)
     unit = min(tape.module.chunk_steps(tape.cell, tape.order.N, D, H, tape.x.dtype), max(steps, 1))
@@ -567,6 +637,7 @@ def _forward_in_parts(tape: Tape, checkpoint: int) -> tuple[Tape, Array | None]:
             part.rows,
             Trace(part(tape.trace.y), c),
             False,
+            part(out),
         )
     return replace(tape, checkpoints=tuple(checkpoints)), c
 

@@ -15,8 +15,10 @@ Shapes
 x, dx (R, D); h0, dh (N, P); c0, dc (N, H); y, dy (R, P); dcells (R, H); P = H without a projection. Parameters and
 gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a cell does not have is None.
 
-``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend. ``gather``
-brings rows of ragged batches into that order and back.
+x, dy and dx may be `Placed` instead: their rows are read and written where they stand.
+
+``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
+those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -31,7 +33,7 @@ from numpy import empty as empty
 
 from .activations import sigmoid as sigmoid
 from .cells import Cell
-from .scan import Noise, Trace
+from .scan import Noise, Placed, Trace, in_order
 
 Array = np.ndarray
 Params = Mapping[str, Array]
@@ -52,6 +54,13 @@ def gather(source: Array, index: Array) -> Array:
     return rows
 
 
+def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
+    """Like ``empty``, with zeros in the rows of these numbers."""
+    rows = empty(shape, dtype)
+    rows[index] = 0
+    return rows
+
+
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
     """All: the gradient of W is one product."""
     return np.iinfo(np.int64).max
@@ -60,7 +69,7 @@ def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
 def forward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Placed,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -68,10 +77,14 @@ def forward(
     rows: Array,
     trace: Trace,
     keep: bool,
+    out: Placed | None = None,
 ) -> None:
-    """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c."""
+    """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c.
+
+    ``out`` is written with y, and may be all that is wanted of it: trace.y is None then.
+    """
     step = _STEPS[cell.kind][0]
-    a = x @ params["W"]
+    a = in_order(x) @ params["W"]
     if cell.layer_norm:
         hat, scale = _normalise(cell, a)
         a = hat * params["gain_W"]
@@ -89,7 +102,10 @@ def forward(
             h = h_old + _share(noise.new_h, now) * (h - h_old)
         if noise.new_c is not None:
             c = c_old + _share(noise.new_c, now) * (c - c_old)
-        trace.y[now] = h
+        if trace.y is not None:
+            trace.y[now] = h
+        if out is not None:
+            out.array[out.at[now]] = h
         if c is not None:
             trace.c[now if keep else slice(n)] = c
         if keep:
@@ -104,18 +120,18 @@ def forward(
 def backward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Placed,
     h0: Array,
     c0: Array | None,
     noise: Noise,
     start: Array,
     rows: Array,
     trace: Trace,
-    dy: Array | None,
+    dy: Array | Placed | None,
     dcells: Array | None,
     dh: Array,
     dc: Array | None,
-    dx: Array | None,
+    dx: Array | Placed | None,
     grads: Params,
 ) -> None:
     """Run the scan's adjoint.
@@ -124,6 +140,7 @@ def backward(
     the gradients of the parameters are added to. dx may be None: nobody wants it.
     """
     step = _STEPS[cell.kind][1]
+    x, dy = in_order(x), in_order(dy)
     H = params["W"].shape[1] // len(cell.gates)
     da = np.empty((x.shape[0], params["W"].shape[1]), x.dtype)
     for s in reversed(range(len(start))):
@@ -166,7 +183,9 @@ def backward(
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
     grads["W"][...] += x.T @ da
-    if dx is not None:
+    if isinstance(dx, Placed):
+        dx.array[dx.at] = da @ params["W"].T
+    elif dx is not None:
         dx[...] = da @ params["W"].T
 
 
