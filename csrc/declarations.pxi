@@ -176,9 +176,11 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* dx
         T* out
         const int64_t* x_at
+        const int64_t* y_at
         const int64_t* dy_at
         const int64_t* dx_at
         const int64_t* out_at
+        bint dy_apart
         int segments, ops, n_weights, gradients, reductions, late_gradients
         Segment* segment
         Op* op
@@ -211,6 +213,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
 cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
+    const T* dy_of[T](const Scan[T]&, long now, long low)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)

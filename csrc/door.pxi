@@ -112,7 +112,8 @@ cdef int describe(
     s.H = W.shape[1] // s.cell.gates
     s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
     s.x, s.h0, s.c0 = <floating*>placed(x, &s.x_at), <floating*>memory(h0), <floating*>memory(c0)
-    s.y, s.c, s.gates = <floating*>memory(trace.y), <floating*>memory(trace.c), <floating*>memory(trace.gates)
+    s.y = <floating*>placed(trace.y, &s.y_at)
+    s.c, s.gates = <floating*>memory(trace.c), <floating*>memory(trace.gates)
     if s.cell.any:
         s.c_new = <floating*>memory(trace.c_new)
         s.x_hat, s.u_hat = <floating*>memory(trace.x_hat), <floating*>memory(trace.u_hat)

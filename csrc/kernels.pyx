@@ -389,19 +389,16 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         copy0, copy1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if s.by_rows:
             my_row0, my_row1 = copy0, copy1
-        elif s.dy_at != NULL:
+        elif s.dy_apart:
             for t in range(t0, t1):
                 take_dy(s, t, low, min(copy0, s.rows[t]), min(copy1, s.rows[t]))
             barrier.wait(threads)
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
-            if s.dy_at != NULL:
-                if s.by_rows:
-                    take_dy(s, t, low, row0, row1)
-                fill_back(s[0], at, <const floating*>s.dy_chunk + (s.start[t] - low) * s.S, &step)
-            else:
-                fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
+            if s.dy_apart and s.by_rows:
+                take_dy(s, t, low, row0, row1)
+            fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):
@@ -496,6 +493,7 @@ cdef int backward_of(
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
     s.dy, s.dcells = <floating*>placed(dy, &s.dy_at), <floating*>memory(dcells)
+    s.dy_apart = s.dy_at != NULL and not dy.together
     s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>placed(dx, &s.dx_at)
     set_params(&s.grads, grads)
     compose(&s, True)
@@ -515,7 +513,7 @@ def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh,
         backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
                             grads)
     if dx is not wanted:
-        wanted.array[wanted.at] = dx
+        wanted[:] = dx
 
 
 def chunk_steps(cell, long N, long D, long H, dtype):

@@ -131,8 +131,10 @@ template <class T> struct Scan {
   const T *dy = nullptr, *dcells = nullptr;
   T *dh = nullptr, *dc = nullptr, *dx = nullptr;
   T* out = nullptr;                  // where y goes besides, or alone where y is null
-  // Packed row r stands in row x_at[r] of x, and so on; null: in row r. Products by BLAS have all in order.
-  const int64_t *x_at = nullptr, *dy_at = nullptr, *dx_at = nullptr, *out_at = nullptr;
+  // Packed row r stands in row x_at[r] of x, and so on; null: in row r. Products by BLAS have x and dx in order. The rows
+  // of a step of y follow one another in any case, those of dy unless `dy_apart`.
+  const int64_t *x_at = nullptr, *y_at = nullptr, *dy_at = nullptr, *dx_at = nullptr, *out_at = nullptr;
+  bool dy_apart = false;
 
   // the program
   int segments, ops, n_weights, gradients, reductions, late_gradients;
@@ -145,7 +147,7 @@ template <class T> struct Scan {
   // scratch
   T* pre = nullptr;            // (chunk*N, blocks*H), backward da
   T* h = nullptr;              // (2, N, S): h of even and of odd steps where there is no y
-  T* dy_chunk = nullptr;       // (chunk*N, S): dy in packed order
+  T* dy_chunk = nullptr;       // (chunk*N, S): dy in packed order, where its rows are apart
   T* du = nullptr;             // (chunk*N, blocks*H): gradient of h U, where that is normalised
   T* edge = nullptr;           // (N, blocks*H): da (du) of the step that the next chunk's last step follows
   T* left = nullptr;           // (N, S) forward, (chunk*N, S) backward: h as products see it

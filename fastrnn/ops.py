@@ -18,7 +18,7 @@ from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
 from .cells import Cell, unique
 from .params import Params
-from .scan import SILENT, Noise, Placed, Trace
+from .scan import SILENT, Noise, Placed, Trace, in_order
 
 Array = np.ndarray
 
@@ -45,11 +45,11 @@ class _Order:
         """The caller's order, ``outer`` and features -> (R, D)."""
         raise NotImplementedError
 
-    def unpack(self, packed: Array) -> Array:
-        """(R, H) -> ``outer`` and features; zeros where no step is."""
+    def unpack(self, packed: Any) -> Array:
+        """(R, H), or what `blank` made -> ``outer`` and features; zeros where no step is."""
         raise NotImplementedError
 
-    def unpack_output(self, packed: Array) -> Array:
+    def unpack_output(self, packed: Any) -> Array:
         """Like `unpack`, for y: a step that a mask skips shows the output before it."""
         return self.unpack(packed)
 
@@ -66,17 +66,13 @@ class _Order:
         return self.pack_gradient(dy)
 
     def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Array | Placed:
-        """Where a backend is to write a result of R packed rows; `released` gives it to the caller."""
+        """Where a backend is to write a result of R packed rows, for `unpack`."""
         empty: Array = module.empty((R, width), dtype)
         return empty
 
-    def released(self, result: Any) -> Array:
-        """What `blank` made, written, in the caller's order."""
-        return self.unpack(result)
-
-    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
-        """Like `blank`, for y; None where y is made of the packed one, by `unpack_output`."""
-        return None
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        """Where a backend is to write y, which it reads again, and where it is to write it besides or None."""
+        return module.empty((R, width), dtype), None
 
     def sort(self, state: Array) -> Array:
         """(N, H) in the caller's order -> contiguous, in packed order."""
@@ -146,7 +142,7 @@ class _Packed(_Order):
         return packed if self._at is None else backend.current().gather(packed, self._at)
 
     def last(self, packed: Array, initial: Array) -> Array:
-        return _last(self, packed, initial)
+        return _last(self, packed, self.final, initial)
 
 
 class _Ragged(_Order):
@@ -177,36 +173,44 @@ class _Ragged(_Order):
         self.seen = np.full(N * T, -1)
         self.seen[self.at] = np.arange(len(self.at))
         self.padding = np.flatnonzero(self.seen < 0)
+        self.final_at = np.where(self.final >= 0, self.at[self.final], -1) if len(self.at) else self.final
+        # whether the caller's rows have the order of the packed ones: all of them, those of each step
+        self.is_sorted = bool((self.order == np.arange(N)).all())
+        beside = np.arange(len(self.at)) - np.repeat(self.start, self.rows)
+        self.together = bool((self.at == np.repeat(self.at[self.start], self.rows) + beside).all())
 
     def pack(self, x: Array) -> Array:
         return backend.current().gather(_flat(x), self.at)
 
-    def unpack(self, packed: Array) -> Array:
-        return backend.current().gather(packed, self.seen).reshape(*self.outer, packed.shape[1])
+    def unpack(self, packed: Any) -> Array:
+        rows: Array = packed.array if isinstance(packed, Placed) else backend.current().gather(packed, self.seen)
+        return rows.reshape(*self.outer, packed.shape[1])
 
     def place(self, x: Array) -> Array | Placed:
-        return Placed(_flat(x), self.at)
+        return Placed(_flat(x), self.at, self.together)
 
     def place_gradient(self, dy: Array) -> Array | Placed:
         return self.place(dy)
 
     def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
-        return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at)
+        return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at, self.together)
 
-    def released(self, result: Placed) -> Array:
-        return result.array.reshape(*self.outer, result.array.shape[1])
-
-    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
-        return self.blank(module, len(self.at), width, dtype)
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        out = self.blank(module, R, width, dtype)
+        if self.together:
+            return out, None
+        return module.empty((R, width), dtype) if keep else None, out
 
     def sort(self, state: Array) -> Array:
-        return state[self.order]
+        return np.ascontiguousarray(state) if self.is_sorted else state[self.order]
 
     def restore(self, state: Array) -> Array:
-        return state[self.inverse]
+        return state if self.is_sorted else state[self.inverse]
 
-    def last(self, packed: Array, initial: Array) -> Array:
-        return _last(self, packed, initial)
+    def last(self, packed: Any, initial: Array) -> Array:
+        if isinstance(packed, Placed):
+            return _last(self, packed.array, self.final_at, initial)
+        return _last(self, packed, self.final, initial)
 
 
 def _flat(x: Array) -> Array:
@@ -228,14 +232,11 @@ def _final(order: _Packed | _Ragged) -> Array:
     return np.where(order.sorted_lengths > 0, last, -1)
 
 
-def _last(order: _Packed | _Ragged, packed: Array | Placed, initial: Array) -> Array:
-    """Each sequence's row of its last step; ``initial`` where it has none."""
-    rows = order.final
-    if isinstance(packed, Placed):
-        rows, packed = np.where(rows >= 0, packed.at[rows], -1) if len(packed) else rows, packed.array
-    final = backend.current().gather(packed, rows)
+def _last(order: _Packed | _Ragged, array: Array, rows: Array, initial: Array) -> Array:
+    """Each sequence's row of its last step, which is one of these; ``initial`` where it has none."""
+    final: Array = backend.current().gather(array, rows)
     if order.N and order.sorted_lengths[-1] == 0:
-        none = order.final < 0
+        none = rows < 0
         final[none] = initial[none]
     return final
 
@@ -260,8 +261,8 @@ class _Masked(_Ragged):
     def unpack_output(self, packed: Array) -> Array:
         return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
 
-    def output(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed | None:
-        return None
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        return module.empty((R, width), dtype), None
 
     def place_gradient(self, dy: Array) -> Array | Placed:
         return self.pack_gradient(dy)
@@ -479,8 +480,7 @@ def rnn_forward(
     if noise is not SILENT and not cell.zoneout and (noise.new_h is not None or noise.new_c is not None):
         cell = unique(replace(cell, zoneout=True))
     module = backend.current()
-    out = order.output(module, h0.shape[1], dtype)
-    y = module.empty((len(packed), h0.shape[1]), dtype) if keep or out is None else None
+    y, out = order.outputs(module, len(packed), h0.shape[1], dtype, keep)
     c: Any  # each sequence's last one
     if keep and checkpoint and len(packed):
         whole = Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y))
@@ -493,10 +493,11 @@ def rnn_forward(
     else:
         tape, c = None, None if c0 is None else c0.copy()
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False, out)
-    final = [order.last(y if out is None else out, h0)]
+    shown = y if out is None else out
+    final = [order.last(shown, h0)]
     if c0 is not None:
         final.append(c)
-    return order.unpack_output(y) if out is None else order.released(out), _as_state([order.restore(part) for part in final]), tape
+    return order.unpack_output(shown), _as_state([order.restore(part) for part in final]), tape
 
 
 def rnn_backward(
@@ -542,7 +543,7 @@ def rnn_backward(
     dx = order.blank(tape.module, *tape.x.shape, dtype) if input_gradient else None
     run = _backward_in_parts if tape.checkpoints else _backward
     run(tape, dy, dcells, dh, dc, dx, grads)
-    return None if dx is None else order.released(dx), _as_state([order.restore(part) for part in parts])
+    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
 
 
 def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
@@ -609,7 +610,7 @@ def _h_before(tape: Tape, step: int) -> Array:
         return tape.h0
     h = np.zeros_like(tape.h0)
     first, n = int(tape.order.start[step - 1]), int(tape.order.rows[step - 1])
-    h[:n] = tape.trace.y[first : first + n]
+    h[:n] = in_order(tape.trace.y[first : first + n])
     return h
 
 

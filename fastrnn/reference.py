@@ -105,7 +105,7 @@ def forward(
         if trace.y is not None:
             trace.y[now] = h
         if out is not None:
-            out.array[out.at[now]] = h
+            out[now] = h
         if c is not None:
             trace.c[now if keep else slice(n)] = c
         if keep:
@@ -140,14 +140,14 @@ def backward(
     the gradients of the parameters are added to. dx may be None: nobody wants it.
     """
     step = _STEPS[cell.kind][1]
-    x, dy = in_order(x), in_order(dy)
+    x, y, dy = in_order(x), in_order(trace.y), in_order(dy)
     H = params["W"].shape[1] // len(cell.gates)
     da = np.empty((x.shape[0], params["W"].shape[1]), x.dtype)
     for s in reversed(range(len(start))):
         n = int(rows[s])
         now = slice(int(start[s]), int(start[s]) + n)
         before = slice(int(start[s - 1]), int(start[s - 1]) + n) if s else slice(n)
-        h_old = (trace.y if s else h0)[before]
+        h_old = (y if s else h0)[before]
         c_old = None if trace.c is None or c0 is None else (trace.c if s else c0)[before]
         c_new = trace.c if trace.c_new is None else trace.c_new
         left = h_old if noise.mask is None else h_old * noise.mask[:n]
@@ -165,7 +165,7 @@ def backward(
             params,
             dh_new,
             dc_new,
-            trace.y[now] if trace.gates is None else None,
+            y[now] if trace.gates is None else None,
             left,
             h_old,
             None if c_new is None else c_new[now],
@@ -183,10 +183,8 @@ def backward(
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
     grads["W"][...] += x.T @ da
-    if isinstance(dx, Placed):
-        dx.array[dx.at] = da @ params["W"].T
-    elif dx is not None:
-        dx[...] = da @ params["W"].T
+    if dx is not None:
+        dx[:] = da @ params["W"].T
 
 
 def _share(share: Array, now: slice) -> Array:

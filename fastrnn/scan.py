@@ -22,10 +22,13 @@ class Placed:
     array : array (M, width)
     at : array of int64 (R,)
         Packed row r is array[at[r]].
+    together : bool
+        The rows of each step follow one another there as well.
     """
 
     array: Array
     at: Array
+    together: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -41,7 +44,10 @@ class Placed:
 
     def __getitem__(self, rows: slice) -> Placed:
         """A stretch of the packed rows."""
-        return Placed(self.array, self.at[rows])
+        return Placed(self.array, self.at[rows], self.together)
+
+    def __setitem__(self, rows: slice, values: Array) -> None:
+        self.array[self.at[rows]] = values
 
 
 def in_order(array: Any) -> Any:
@@ -75,7 +81,7 @@ class Trace:
 
     Attributes
     ----------
-    y : array (R, P)
+    y : array (R, P), or `Placed` with its steps' rows together
         None where nobody wants it but in another order.
     c : array (R, H) with a tape, else (N, H)
         c[t] of every row, or each sequence's last one.
