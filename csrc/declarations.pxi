@@ -189,7 +189,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Reduction[T]* reduction
         T* pre
         T* h
-        T* dy_chunk
+        T* dy_rows
         T* du
         T* edge
         T* left

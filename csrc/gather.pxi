@@ -4,8 +4,18 @@ cdef extern from *:
     """
     // Bytes that make a thread's share of a copy worth while.
     static const long COPY_PER_THREAD = 64 * 1024;
+    // Rows that are fetched ahead of a copy that jumps.
+    static const long ROWS_AHEAD = 4;
+    static inline void fetch(const char* row, long bytes) {
+      for (long k = 0; k < bytes; k += 64) __builtin_prefetch(row + k);
+    }
+    static inline void fetch_to_write(char* row, long bytes) {
+      for (long k = 0; k < bytes; k += 64) __builtin_prefetch(row + k, 1);
+    }
     """
-    const long COPY_PER_THREAD
+    const long COPY_PER_THREAD, ROWS_AHEAD
+    void fetch(const char* row, long bytes) nogil
+    void fetch_to_write(char* row, long bytes) nogil
 
 
 cdef void gather_share(
@@ -25,17 +35,30 @@ cdef void gather_share(
         begin = r
 
 
-cdef void scatter_share(
+cdef void gather_few(
     const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
 ) noexcept nogil:
-    """The opposite: row r of the source to row index[r]."""
-    cdef long r, begin = first
-    while begin < last:
-        r = begin + 1
-        while r < last and index[r] == index[r - 1] + 1:
-            r += 1
-        memcpy(out + index[begin] * row_bytes, source + begin * row_bytes, (r - begin) * row_bytes)
-        begin = r
+    """out[r] = source[index[r]] for a few rows, which are not to stay in order for long."""
+    cdef long r
+    for r in range(first, min(first + ROWS_AHEAD, last)):
+        fetch(source + index[r] * row_bytes, row_bytes)
+    for r in range(first, last):
+        if r + ROWS_AHEAD < last:
+            fetch(source + index[r + ROWS_AHEAD] * row_bytes, row_bytes)
+        memcpy(out + r * row_bytes, source + index[r] * row_bytes, row_bytes)
+
+
+cdef void scatter_few(
+    const char* source, const int64_t* index, char* out, long row_bytes, long first, long last,
+) noexcept nogil:
+    """out[index[r]] = source[r] for a few rows, which have just been made."""
+    cdef long r
+    for r in range(first, min(first + ROWS_AHEAD, last)):
+        fetch_to_write(out + index[r] * row_bytes, row_bytes)
+    for r in range(first, last):
+        if r + ROWS_AHEAD < last:
+            fetch_to_write(out + index[r + ROWS_AHEAD] * row_bytes, row_bytes)
+        memcpy(out + index[r] * row_bytes, source + r * row_bytes, row_bytes)
 
 
 cdef void clear_share(char* out, const int64_t* index, long row_bytes, long first, long last) noexcept nogil:

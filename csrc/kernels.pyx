@@ -250,17 +250,11 @@ cdef void put_out(
     """Bring h of rows row0..row1 of a step, which has just been made, to where the caller wants it."""
     if not s.by_rows:
         row0, row1 = row1 * thread // threads, row1 * (thread + 1) // threads
-    scatter_share(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
+    scatter_few(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Backward
-
-cdef void take_dy(Scan[floating]* s, long t, long low, long row0, long row1) noexcept nogil:
-    """Bring dy of rows row0..row1 of step t into packed order; a chunk's packed rows begin with row low."""
-    gather_share(<const char*>s.dy, s.dy_at + s.start[t], <char*>(s.dy_chunk + (s.start[t] - low) * s.S),
-                 s.S * sizeof(floating), row0, row1)
-
 
 cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
     """dx of n packed rows from row low on; a thread's share of the rows."""
@@ -372,7 +366,7 @@ cdef void keep_left_sides(
 
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
-    cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, row0, row1, going_on, k
+    cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
@@ -386,18 +380,19 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     while t1 > 0:
         t0 = max(0, t1 - s.chunk)
         low = first_row(s, t0, t1)
+        n = last_row(s, t0, t1) - low
         copy0, copy1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if s.by_rows:
             my_row0, my_row1 = copy0, copy1
         elif s.dy_apart:
-            for t in range(t0, t1):
-                take_dy(s, t, low, min(copy0, s.rows[t]), min(copy1, s.rows[t]))
+            gather_few(<const char*>s.dy, s.dy_at + low, <char*>s.dy_rows, s.S * sizeof(floating), n * thread // threads,
+                       n * (thread + 1) // threads)
             barrier.wait(threads)
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             if s.dy_apart and s.by_rows:
-                take_dy(s, t, low, row0, row1)
+                gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, s.S * sizeof(floating), row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
@@ -421,7 +416,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        parameter_gradients(s, barrier, low, last_row(s, t0, t1) - low, thread, threads)
+        parameter_gradients(s, barrier, low, n, thread, threads)
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)
         t1 = t0

@@ -13,7 +13,7 @@ template <class T> T* h_of(const Scan<T>& s, long t, long now) {
 
 // dy of that step; null where there is none.
 template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
-  if (s.dy_apart) return s.dy_chunk + (now - low) * s.S;
+  if (s.dy_apart) return s.dy_rows + (s.by_rows ? 0 : now - low) * s.S;
   return at(s.dy, (s.dy_at ? s.dy_at[now] : now) * s.S);
 }
 

@@ -36,7 +36,7 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
 cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
     """First row of a thread's share of steps t0..t1: shares cost the same, whatever rows' lengths."""
     cdef long t, row, share = 1
-    cdef long long have = 0, rest = 0, first
+    cdef long long have = 0, rest = 0, first, life
     if thread == 0:
         return 0
     if thread == threads:
@@ -51,14 +51,16 @@ cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads
     for row in range(s.rows[t0]):
         while t > t0 and s.rows[t - 1] <= row:
             t -= 1
-        # have: steps of the rows of this share so far; rest: of those after
-        if (have + ROWS_PER_STEP * first) * (threads - share) >= rest + ROWS_PER_STEP * (t - t0) * (threads - share):
+        life = t - t0
+        # have: steps of the rows of this share so far; rest: of this row and those after. With this row the share would
+        # cost more than each of the others without it
+        if (have + life + ROWS_PER_STEP * first) * (threads - share) > rest + ROWS_PER_STEP * life * (threads - share):
             if share == thread:
                 return row
             share += 1
-            have, first = 0, t - t0
-        have += t - t0
-        rest -= t - t0
+            have, first = 0, life
+        have += life
+        rest -= life
     return s.rows[t0]
 
 
@@ -98,7 +100,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
         for k in range(s.n_weights):
             arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
     arena.take(s.pre, rows * width + kernels.lanes)
-    arena.take_if(s.dy_apart, s.dy_chunk, rows * S)
+    arena.take_if(s.dy_apart, s.dy_rows, (N if s.by_rows else rows) * S)
     arena.take_if(s.out != NULL and s.y == NULL, s.h, 2 * N * S)
     arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
     arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)

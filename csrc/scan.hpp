@@ -147,7 +147,8 @@ template <class T> struct Scan {
   // scratch
   T* pre = nullptr;            // (chunk*N, blocks*H), backward da
   T* h = nullptr;              // (2, N, S): h of even and of odd steps where there is no y
-  T* dy_chunk = nullptr;       // (chunk*N, S): dy in packed order, where its rows are apart
+  T* dy_rows = nullptr;        // dy where its rows are apart, in packed order: (N, S) of a step, (chunk*N, S) of a chunk
+                               // where threads split units
   T* du = nullptr;             // (chunk*N, blocks*H): gradient of h U, where that is normalised
   T* edge = nullptr;           // (N, blocks*H): da (du) of the step that the next chunk's last step follows
   T* left = nullptr;           // (N, S) forward, (chunk*N, S) backward: h as products see it

@@ -221,7 +221,8 @@ def _flat(x: Array) -> Array:
 @lru_cache(maxsize=4)
 def _ragged(lengths: bytes, T: int, time_major: bool, reverse: bool) -> _Ragged:
     """The layers of a stack are given the same lengths one after the other."""
-    return _Ragged(np.frombuffer(lengths, np.int64), T, time_major, reverse)
+    rows = np.frombuffer(lengths, np.int64)
+    return _Ragged(as_lengths(rows, len(rows), T), T, time_major, reverse)
 
 
 def _final(order: _Packed | _Ragged) -> Array:
@@ -309,7 +310,9 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
             raise ValueError("lengths and mask must not be given together: a mask says both")
         return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
     if lengths is not None:
-        return _ragged(as_lengths(lengths, N, T).tobytes(), T, time_major, reverse)
+        if not (isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.shape == (N,)):
+            lengths = as_lengths(lengths, N, T)
+        return _ragged(lengths.tobytes(), T, time_major, reverse)
     return _batch(N, T, time_major, reverse)
 
 
