@@ -90,7 +90,11 @@ cdef int describe(
     Scan[floating]* s, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
 ) except -1:
     """The arguments that both directions share."""
-    cdef cnp.ndarray W = params["W"], states = h0, inputs = x
+    cdef cnp.ndarray W = params["W"], states = h0, inputs
+    if isinstance(x, Lookup):
+        s.codes, x = <int64_t*>memory(x.codes), x.table
+    inputs = x
+    s.D = 0 if s.codes != NULL else inputs.shape[1]
     if floating is float:
         s.kernels = &_isa.f32
     else:
@@ -99,7 +103,7 @@ cdef int describe(
     set_params(&s.params, params)
     set_noise(s, noise)
     set_cell(s, cell)
-    s.steps, s.N, s.D, s.S = len(rows), states.shape[0], inputs.shape[1], states.shape[1]
+    s.steps, s.N, s.S = len(rows), states.shape[0], states.shape[1]
     s.H = W.shape[1] // s.cell.gates
     s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
     s.x, s.h0, s.c0 = <floating*>memory(x), <floating*>memory(h0), <floating*>memory(c0)

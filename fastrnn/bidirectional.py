@@ -10,6 +10,7 @@ import numpy as np
 from ._arrays import as_choice
 from .composite import Composite, check_part
 from .layer import Array, Call, each, masked, swapped
+from .lookup import Lookup
 from .params import Params
 from .recurrent import RecurrentLayer
 
@@ -112,6 +113,10 @@ class Bidirectional(Composite):
             raise ValueError(f"layer must be two of one input size and dtype, got {got}")
         return fwd, bwd
 
+    @property
+    def takes_lookup(self) -> bool:
+        return all(layer.takes_lookup for layer in self.layers)
+
     def _config(self) -> dict[str, Any]:
         return {"layer": self.layers, "merge": self.merge}
 
@@ -127,7 +132,7 @@ class Bidirectional(Composite):
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, _Record]:
         x, valid = self._time_first(x, call)
         T, N = x.shape[:2]
-        if valid is None:
+        if valid is None and not isinstance(x, Lookup):
             x = np.ascontiguousarray(x)  # once for both
         states = self._entries("state", state)
         runs = [layer._run(x, s, call.inside(), keep) for layer, s in zip(self.layers, states, strict=True)]

@@ -14,6 +14,7 @@ from ._arrays import as_choice, as_flag, as_rate, as_shape, as_size, dtype_of
 from .activations import SIGMOID, TANH, as_function
 from .cells import Cell, unique
 from .layer import Call, LayerTape, StatefulLayer
+from .lookup import Lookup
 from .params import Params
 from .scan import SILENT, Noise
 
@@ -140,6 +141,10 @@ class RecurrentLayer(StatefulLayer):
     # -----------------------------------------------------------------------------------------------------------------
     # Runs
 
+    @property
+    def takes_lookup(self) -> bool:
+        return not self.cell.layer_norm
+
     def initial_state(self, N: int) -> Any:
         """The state that a call without one starts from: zeros, or the layer's own with ``trainable_state``."""
         return ops._as_state(self._initial(N))
@@ -182,7 +187,8 @@ class RecurrentLayer(StatefulLayer):
         params: Mapping[str, Array] = self.params
         dropped, noise, own = None, SILENT, False
         if not self._is_plain:
-            x = as_shape("x", x, self.dtype, (*(("T", "N") if call.time_major else ("N", "T")), self.input_size))
+            if not isinstance(x, Lookup):
+                x = as_shape("x", x, self.dtype, (*(("T", "N") if call.time_major else ("N", "T")), self.input_size))
             T, N = x.shape[:2] if call.time_major else x.shape[1::-1]
             noise = self._noise(call, N, T) if keep else self._expected_noise()
             dropped = self._dropped(call) if keep else None

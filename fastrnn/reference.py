@@ -15,8 +15,11 @@ Shapes
 x, dx (R, D); h0, dh (N, P); c0, dc (N, H); y, dy (R, P); dcells (R, H); P = H without a projection. Parameters and
 gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a cell does not have is None.
 
+x may be a `Lookup` with codes (R,), whose table (V, G*H) holds x W + b already. dx (V, G*H), never None, are then the
+sums by row of the table to which the gradients of those products are added; W has no part in the scan.
+
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend. ``gather``
-brings rows of ragged batches into that order and back.
+brings rows of ragged batches into that order and back, ``add_rows`` is its adjoint.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -31,6 +34,7 @@ from numpy import empty as empty
 
 from .activations import sigmoid as sigmoid
 from .cells import Cell
+from .lookup import Lookup
 from .scan import Noise, Trace
 
 Array = np.ndarray
@@ -52,6 +56,14 @@ def gather(source: Array, index: Array) -> Array:
     return rows
 
 
+def add_rows(out: Array, index: Array, rows: Array) -> None:
+    """Add row r of ``rows`` (R, .) to row index[r] of ``out`` (M, .); -1: to none."""
+    order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
+    if len(order):
+        used, first = np.unique(index[order], return_index=True)
+        out[used] += np.add.reduceat(rows[order], first, axis=0)
+
+
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
     """All: the gradient of W is one product."""
     return np.iinfo(np.int64).max
@@ -60,7 +72,7 @@ def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
 def forward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -71,13 +83,7 @@ def forward(
 ) -> None:
     """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c."""
     step = _STEPS[cell.kind][0]
-    a = x @ params["W"]
-    if cell.layer_norm:
-        hat, scale = _normalise(cell, a)
-        a = hat * params["gain_W"]
-        if keep:
-            trace.x_hat[...], trace.x_scale[...] = hat, scale
-    a += params["b"]
+    a = x.rows() if isinstance(x, Lookup) else _projected(cell, params, x, trace, keep)
     h, c = h0, c0
     for first, n in zip(start.tolist(), rows.tolist(), strict=True):
         now = slice(first, first + n)
@@ -104,7 +110,7 @@ def forward(
 def backward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -165,9 +171,24 @@ def backward(
     if cell.layer_norm:
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
+    if isinstance(x, Lookup):
+        assert dx is not None
+        add_rows(dx, x.codes, da)
+        return
     grads["W"][...] += x.T @ da
     if dx is not None:
         dx[...] = da @ params["W"].T
+
+
+def _projected(cell: Cell, params: Params, x: Array, trace: Trace, keep: bool) -> Array:
+    """x W, normalised where the cell is, + b."""
+    a = x @ params["W"]
+    if cell.layer_norm:
+        hat, scale = _normalise(cell, a)
+        a = hat * params["gain_W"]
+        if keep:
+            trace.x_hat[...], trace.x_scale[...] = hat, scale
+    return a + params["b"]
 
 
 def _share(share: Array, now: slice) -> Array:
