@@ -16,6 +16,9 @@ import numpy as np
 from . import flat
 
 Array = np.ndarray
+ROW_USES = (
+    8  # on average; with 2 a lookup of 32 features takes up to 1.2 times as long, with 30 it is 1.1 times as fast
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +53,8 @@ class Lookup:
         return np.take(self.table, self.codes, axis=0)
 
     def pays(self) -> bool:
-        """Whether the products with the table are few enough beside those with all rows."""
-        return 2 * len(self.table) <= self.codes.size
+        """Whether each row of the table is wanted so often that products saved outweigh rows copied and added up."""
+        return ROW_USES * len(self.table) <= self.codes.size
 
     def projected(self, params: Mapping[str, Array], module: ModuleType) -> Lookup:
         """x W + b in the place of x, by the kernels of a backend."""
