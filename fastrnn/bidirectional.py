@@ -96,6 +96,7 @@ class Bidirectional(Composite):
         self.input_size = fwd.input_size
         self.output_size = sum(sizes) if self.merge == "concat" else sizes[0]
         self.gives_pair = self.merge is None
+        self.takes_lookup = fwd.takes_lookup and bwd.takes_lookup
         self._join({"fwd": fwd, "bwd": bwd}, fwd.dtype)
 
     @staticmethod
@@ -112,10 +113,6 @@ class Bidirectional(Composite):
             got = f"{fwd!r} of {fwd.dtype} and {bwd!r} of {bwd.dtype}"
             raise ValueError(f"layer must be two of one input size and dtype, got {got}")
         return fwd, bwd
-
-    @property
-    def takes_lookup(self) -> bool:
-        return all(layer.takes_lookup for layer in self.layers)
 
     def _config(self) -> dict[str, Any]:
         return {"layer": self.layers, "merge": self.merge}

@@ -111,7 +111,7 @@ class Layer:
     takes_integers = False
     pools = False
     gives_pair = False
-    takes_lookup: Any = False
+    takes_lookup = False
     _params: Params
 
     @property

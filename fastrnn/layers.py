@@ -168,13 +168,12 @@ class Embedding(StatelessLayer):
         return {"vocab": self.vocab, "dim": self.output_size, "dtype": self.dtype.name}
 
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
-        found = Lookup(self.params["W"], as_indices("x", x, self.vocab))
-        return found.rows(), found.codes
+        return self.look_up(x, False)
 
-    def look_up(self, x: Any) -> tuple[Lookup | Array, Lookup | Array]:
-        """`_run` for a layer that takes a `Lookup`, which y and the record are where that is less work."""
+    def look_up(self, x: Any, reader_takes_lookup: bool) -> tuple[Any, Lookup | Array]:
+        """y and the record; with such a reader both are a `Lookup` where that is less work."""
         found = Lookup(self.params["W"], as_indices("x", x, self.vocab))
-        return (found, found) if found.pays() else (found.rows(), found.codes)
+        return (found, found) if reader_takes_lookup and found.pays() else (found.rows(), found.codes)
 
     def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> None:
         if isinstance(record, Lookup):

@@ -109,6 +109,7 @@ class RecurrentLayer(StatefulLayer):
         self.reverse = as_flag("reverse", reverse)
         self.cell = unique(replace(cell, zoneout=any(self.zoneout)))
         self.output_size = cell.output_size(self.hidden_size)
+        self.takes_lookup = not cell.layer_norm
         self._is_plain = not (any(self.zoneout) or self.recurrent_dropout or self.weight_drop or self.trainable_state)
         shapes = self.cell.shapes(self.input_size, self.hidden_size)
         if self.trainable_state:
@@ -140,10 +141,6 @@ class RecurrentLayer(StatefulLayer):
 
     # -----------------------------------------------------------------------------------------------------------------
     # Runs
-
-    @property
-    def takes_lookup(self) -> bool:
-        return not self.cell.layer_norm
 
     def initial_state(self, N: int) -> Any:
         """The state that a call without one starts from: zeros, or the layer's own with ``trainable_state``."""

@@ -105,6 +105,7 @@ class Sequential(Composite):
         self.takes_integers = definite[0].takes_integers
         self.pools = any(layer.pools for layer in self.layers)
         self.gives_pair = self.layers[-1].gives_pair
+        self.takes_lookup = self.layers[0].takes_lookup
         pairs = pairwise(self.layers)
         self._lookups = [*(isinstance(layer, Embedding) and reader.takes_lookup for layer, reader in pairs), False]
         self._join({str(k): layer for k, layer in enumerate(self.layers)}, definite[0].dtype)
@@ -141,7 +142,7 @@ class Sequential(Composite):
         inside, left = call.inside(), valid
         for k, layer in enumerate(self.layers):
             if self._lookups[k]:
-                y, record = layer.look_up(y)
+                y, record = layer.look_up(y, True)
             elif isinstance(layer, StatelessLayer):
                 y, record = layer._run(y, inside, keep, left)
             else:

@@ -7,7 +7,7 @@ import pytest
 from cases import TOLERANCES, scaled_error
 
 import fastrnn
-from fastrnn import GRU, LSTM, Bidirectional, Dense, Embedding, Sequential, SimpleRNN
+from fastrnn import GRU, LSTM, Bidirectional, Dense, Embedding, Sequential, SimpleRNN, Tied
 from fastrnn.lookup import Lookup
 
 V, D, H = 4, 5, 19
@@ -23,6 +23,7 @@ LAYERS = {
     "projection": lambda **o: LSTM(D, H, proj_size=8, clip=3.0, **o),
     "dropouts": lambda **o: LSTM(D, H, recurrent_dropout=0.3, zoneout=0.2, weight_drop=0.4, **o),
     "learned state": lambda **o: GRU(D, H, trainable_state=True, **o),
+    "stack": lambda **o: Sequential([GRU(D, 6, **o), LSTM(6, H, **o)]),
     "both ways": lambda **o: Bidirectional(LSTM(D, H, **o), seed=4),
 }
 BATCHES = {
@@ -151,6 +152,25 @@ def test_who_is_given_a_table(backend, seen, make, looks_up):
     seen.clear()
     model(numbers(2, 15, {}))  # too few steps for a table of so many rows
     assert not any(isinstance(x, Lookup) for x in seen) and seen
+
+
+def test_a_tied_model_reads_its_table_by_numbers(backend, seen, dtype):
+    body = [LSTM(D, D, dtype=dtype, seed=1)]
+    tied, plain = Tied(Embedding(V, D, dtype=dtype, seed=0), body), Embedding(V, D, dtype=dtype, seed=0)
+    codes = numbers(3, 20, {})
+    y, _, tape = tied.forward(codes)
+    assert isinstance(seen[0], Lookup)
+    dy = gradient_of(y)
+    grads = tied.backward(tape, dy)[-1]
+    layer, W = LSTM(D, D, dtype=dtype, seed=1), plain.params["W"]
+    h, _, tape = layer.forward(plain(codes))
+    assert scaled_error(y, h @ W.T) <= TOLERANCES["agreement", dtype]
+    dx, _, expected = layer.backward(tape, dy @ W)
+    dW = np.einsum("ntv,nth->vh", dy, h)
+    np.add.at(dW, codes, dx)
+    assert scaled_error(grads["embedding.W"], dW) <= TOLERANCES["agreement", dtype]
+    for name, value in expected.items():
+        assert scaled_error(grads[f"body.0.{name}"], value) <= TOLERANCES["agreement", dtype], name
 
 
 def test_wrong_numbers_are_refused(backend):
