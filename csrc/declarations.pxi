@@ -155,6 +155,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         const int64_t* start
         const int64_t* rows
         Params[T] params, grads
+        const int64_t* codes
         const T* x
         const T* h0
         const T* c0
@@ -219,6 +220,12 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
     void normalise_projection[T](const Scan[T]&, bint back, long low, long row0, long row1)
+
+cdef extern from "lookup.hpp" namespace "fastrnn" nogil:
+    void add_rows_by_number "fastrnn::add_rows"[T](
+        const Kernels[T]&, const T* rows, long rows_ld, const int64_t* codes, long n, T* out, long out_ld, long columns)
+    void look_up[T](const Scan[T]&, long low, long row0, long row1)
+    void add_to_table[T](const Scan[T]&, long low, long n, long column0, long column1)
 
 cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Arena:

@@ -100,6 +100,9 @@ cdef int describe(
 ) except -1:
     """The arguments that both directions share."""
     cdef cnp.ndarray W = params["W"], states = h0
+    if isinstance(x, Lookup):
+        s.codes, x = <int64_t*>memory(x.codes), x.table
+    s.D = 0 if s.codes != NULL else W.shape[0]
     if floating is float:
         s.kernels = &_isa.f32
     else:
@@ -108,7 +111,7 @@ cdef int describe(
     set_params(&s.params, params)
     set_noise(s, noise)
     set_cell(s, cell)
-    s.steps, s.N, s.D, s.S = len(rows), states.shape[0], W.shape[0], states.shape[1]
+    s.steps, s.N, s.S = len(rows), states.shape[0], states.shape[1]
     s.H = W.shape[1] // s.cell.gates
     s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
     s.x, s.h0, s.c0 = <floating*>placed(x, &s.x_at), <floating*>memory(h0), <floating*>memory(c0)

@@ -105,3 +105,38 @@ def gather(cnp.ndarray source, cnp.ndarray index):
                 gather_share(rows, numbers, to, row_bytes, split(n, 1, threadid(), team_size()),
                              split(n, 1, threadid() + 1, team_size()))
     return out
+
+
+cdef void add_share(
+    floating* out, const int64_t* index, const floating* rows, long n, long width, int thread, int threads,
+) noexcept nogil:
+    """A thread's share of the columns."""
+    cdef const Kernels[floating]* kernels
+    cdef long first, last
+    if floating is float:
+        kernels = &_isa.f32
+    else:
+        kernels = &_isa.f64
+    first, last = split(width, kernels.lanes, thread, threads), split(width, kernels.lanes, thread + 1, threads)
+    add_rows_by_number(kernels[0], rows + first, width, index, n, out + first, width, last - first)
+
+
+cdef void add_all(floating* out, const int64_t* index, const floating* rows, long n, long width) noexcept:
+    cdef int threads = team(n * width * sizeof(floating), COPY_PER_THREAD)
+    with nogil:
+        if threads == 1:
+            add_share(out, index, rows, n, width, 0, 1)
+        else:
+            with parallel(num_threads=threads):
+                add_share(out, index, rows, n, width, threadid(), team_size())
+
+
+def add_rows(cnp.ndarray out, cnp.ndarray index, cnp.ndarray rows):
+    """Add row r of ``rows`` (R, .) to row index[r] of ``out`` (M, .), one after the other; -1: to none."""
+    cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
+    cdef void* to = cnp.PyArray_DATA(out)
+    cdef const void* source = cnp.PyArray_DATA(rows)
+    if out.dtype == np.float32:
+        add_all[float](<float*>to, numbers, <const float*>source, index.shape[0], out.shape[1])
+    else:
+        add_all[double](<double*>to, numbers, <const double*>source, index.shape[0], out.shape[1])

@@ -18,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
+from .lookup import Lookup
 from .scan import SILENT, Placed, Trace, in_order
 
 cnp.import_array()
@@ -175,10 +176,13 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
     cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
     cdef long first = n * thread // threads, last = n * (thread + 1) // threads
     cdef long H = s.H, ld = s.cell.blocks * H, r, p
-    for p in range(s.segments):
-        multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
-                 <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                 s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units, offset(s.x_at, low))
+    if s.codes != NULL:
+        look_up(s[0], low, first, last)
+    else:
+        for p in range(s.segments):
+            multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
+                     <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
+                     s.pre + s.segment[p].block * H, ld, first, last, 0, s.weight[p].units, offset(s.x_at, low))
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
     # what adds to the block wants it afresh for every chunk; the fused steps only read it
@@ -257,8 +261,13 @@ cdef void put_out(
 # Backward
 
 cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
-    """dx of n packed rows from row low on; a thread's share of the rows."""
-    cdef long p
+    """dx of n packed rows from row low on; a thread's share of the rows, or, where they share rows, of the columns."""
+    cdef long p, width = s.cell.gates * s.H, unit = s.kernels.lanes
+    if s.dx == NULL:
+        return
+    if s.codes != NULL:
+        add_to_table(s[0], low, n, split(width, unit, thread, threads), split(width, unit, thread + 1, threads))
+        return
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
                  <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, n * thread // threads,
@@ -311,8 +320,7 @@ cdef void parameter_gradients(
         s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads),
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
-        if s.dx != NULL:
-            input_gradient(s, low, n, thread, threads)
+        input_gradient(s, low, n, thread, threads)
         for k in range(s.gradients):
             add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
         return
@@ -321,8 +329,7 @@ cdef void parameter_gradients(
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
-    if s.dx != NULL:
-        input_gradient(s, low, n, thread, threads)
+    input_gradient(s, low, n, thread, threads)
     for k in range(s.gradients - s.late_gradients, s.gradients):
         add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
 

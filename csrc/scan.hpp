@@ -123,6 +123,7 @@ template <class T> struct Scan {
   const int64_t *start, *rows;
 
   Params<T> params, grads;
+  const int64_t* codes = nullptr;  // null, or x and dx are a table's: packed row r has row codes[r] of (V, gates*H)
   const T *x = nullptr, *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
   long new_h_ld = 0, new_c_ld = 0;  // 0: one row for all
   T *y = nullptr, *gates = nullptr, *c = nullptr, *c_new = nullptr;

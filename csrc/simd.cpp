@@ -178,9 +178,9 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
                });
 }
 
-// Rows of a and b that are packed at a time: with 64 columns of float, 64 KB of b, which stay in L2 while a
+// Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a
 // passes by; fewer would load and store the tiles of the result more often.
-constexpr long OUTER_ROWS = 256;
+constexpr long OUTER_ROWS = 512;
 constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 
 // Elements of a left side of M columns once it is packed: whole tiles.

@@ -17,6 +17,7 @@ import numpy as np
 from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
 from .cells import Cell, unique
+from .lookup import Lookup, table_gradient
 from .params import Params
 from .scan import SILENT, Noise, Placed, Trace, in_order
 
@@ -270,8 +271,8 @@ class _Masked(_Ragged):
 
     def pack_gradient(self, dy: Array) -> Array:
         packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
-        seen = self.shown >= 0
-        np.add.at(packed, self.shown[seen], dy[seen])
+        rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[2])
+        backend.current().add_rows(packed, self.shown.ravel(), rows)
         return packed
 
 
@@ -288,11 +289,12 @@ class Tape:
     params: Mapping[str, Array]
     order: _Order
     noise: Noise
-    x: Array | Placed
+    x: Array | Placed | Lookup
     h0: Array
     c0: Array | None
     trace: Trace
     checkpoints: tuple[_Checkpoint, ...] = ()
+    table: Array | None = None  # where x is a `Lookup` of its products with W
 
 
 @dataclass(frozen=True)
@@ -431,7 +433,8 @@ def rnn_forward(
     params : mapping
         Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous. The matrices W, U, P and
         W_proj may be Fortran-contiguous instead, which is how PyTorch keeps them: they are read as they lie.
-    x : array (N, T, D), or (T, N, D) with ``time_major``
+    x : array (N, T, D), or (T, N, D) with ``time_major``; or a `Lookup` of that shape, but not
+        with layer normalisation
     state : array (N, P), or a tuple of it and c (N, H), optional
         Initial state; zeros when None. P is H without a projection.
     lengths : array of int (N,), optional
@@ -474,24 +477,31 @@ def rnn_forward(
         x = as_shape("x", x, dtype, ("R", D))
         order = _Packed(_as_batch_sizes(batch_sizes, len(x), lengths, mask), reverse)
     else:
-        x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
+        if not isinstance(x, Lookup):
+            x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
         T, N = x.shape[:2] if time_major else x.shape[1::-1]
         order = _order(lengths, mask, N, T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
-    packed, noise = order.place(x), _packed_noise(order, noise)
+    module, table = backend.current(), None
+    packed: Array | Placed | Lookup
+    if isinstance(x, Lookup):
+        table = x.table
+        packed = Lookup(table, order.pack(x.codes[:, :, None]).ravel()).projected(params, module)
+    else:
+        packed = order.place(x)
+    noise = _packed_noise(order, noise)
     if noise is not SILENT and not cell.zoneout and (noise.new_h is not None or noise.new_c is not None):
         cell = unique(replace(cell, zoneout=True))
-    module = backend.current()
     y, out = order.outputs(module, len(packed), h0.shape[1], dtype, keep)
     c: Any  # each sequence's last one
     if keep and checkpoint and len(packed):
-        whole = Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y))
+        whole = Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y), table=table)
         tape, c = _forward_in_parts(whole, checkpoint, out)
     elif keep:
         trace = _trace(cell, module, len(packed), H, dtype, noise, y)
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True, out)
-        tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace)
+        tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace, table=table)
         c = None if c0 is None else order.last(trace.c, c0)
     else:
         tape, c = None, None if c0 is None else c0.copy()
@@ -530,7 +540,7 @@ def rnn_backward(
 
     Returns
     -------
-    dx : array like x, or None
+    dx : array like x, or like its table where it is a `Lookup`; or None
     dstate : like the state
         Gradient with respect to the initial state.
     """
@@ -543,10 +553,18 @@ def rnn_backward(
         dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*order.outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
-    dx = order.blank(tape.module, *tape.x.shape, dtype) if input_gradient else None
     run = _backward_in_parts if tape.checkpoints else _backward
-    run(tape, dy, dcells, dh, dc, dx, grads)
-    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
+    dx = None
+    if isinstance(tape.x, Lookup):
+        assert tape.table is not None
+        sums = np.zeros_like(tape.x.table)
+        run(tape, dy, dcells, dh, dc, sums, grads)
+        dx = table_gradient(tape.table, sums, tape.params, grads, tape.module)
+    else:
+        dx = order.blank(tape.module, *tape.x.shape, dtype) if input_gradient else None
+        run(tape, dy, dcells, dh, dc, dx, grads)
+        dx = None if dx is None else order.unpack(dx)
+    return dx, _as_state([order.restore(part) for part in parts])
 
 
 def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
@@ -657,4 +675,5 @@ def _backward_in_parts(
         trace = _trace(tape.cell, tape.module, len(y), H, tape.x.dtype, noise, y)
         scan = (tape.cell, tape.params, x, h0, point.c, noise, part.start, part.rows, trace)
         tape.module.forward(*scan, True)
-        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, part(dx), grads)
+        dx_part = dx if isinstance(tape.x, Lookup) else part(dx)
+        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, dx_part, grads)

@@ -17,8 +17,12 @@ gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a c
 
 x, dy and dx may be `Placed` instead: their rows are read and written where they stand.
 
+x may be a `Lookup` with codes (R,), whose table (V, G*H) holds x W + b already. dx (V, G*H), never None, are then the
+sums by row of the table to which the gradients of those products are added; W has no part in the scan.
+
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
-those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back.
+those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back,
+``add_rows`` is its adjoint.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -33,6 +37,7 @@ from numpy import empty as empty
 
 from .activations import sigmoid as sigmoid
 from .cells import Cell
+from .lookup import Lookup
 from .scan import Noise, Placed, Trace, in_order
 
 Array = np.ndarray
@@ -61,6 +66,14 @@ def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
     return rows
 
 
+def add_rows(out: Array, index: Array, rows: Array) -> None:
+    """Add row r of ``rows`` (R, .) to row index[r] of ``out`` (M, .); -1: to none."""
+    order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
+    if len(order):
+        used, first = np.unique(index[order], return_index=True)
+        out[used] += np.add.reduceat(rows[order], first, axis=0)
+
+
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
     """All: the gradient of W is one product."""
     return np.iinfo(np.int64).max
@@ -69,7 +82,7 @@ def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
 def forward(
     cell: Cell,
     params: Params,
-    x: Array | Placed,
+    x: Array | Placed | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -84,13 +97,7 @@ def forward(
     ``out`` is written with y, and may be all that is wanted of it: trace.y is None then.
     """
     step = _STEPS[cell.kind][0]
-    a = in_order(x) @ params["W"]
-    if cell.layer_norm:
-        hat, scale = _normalise(cell, a)
-        a = hat * params["gain_W"]
-        if keep:
-            trace.x_hat[...], trace.x_scale[...] = hat, scale
-    a += params["b"]
+    a = x.rows() if isinstance(x, Lookup) else _projected(cell, params, in_order(x), trace, keep)
     h, c = h0, c0
     for first, n in zip(start.tolist(), rows.tolist(), strict=True):
         now = slice(first, first + n)
@@ -120,7 +127,7 @@ def forward(
 def backward(
     cell: Cell,
     params: Params,
-    x: Array | Placed,
+    x: Array | Placed | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -182,9 +189,24 @@ def backward(
     if cell.layer_norm:
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
+    if isinstance(x, Lookup):
+        assert dx is not None
+        add_rows(dx, x.codes, da)
+        return
     grads["W"][...] += x.T @ da
     if dx is not None:
         dx[:] = da @ params["W"].T
+
+
+def _projected(cell: Cell, params: Params, x: Array, trace: Trace, keep: bool) -> Array:
+    """x W, normalised where the cell is, + b."""
+    a = x @ params["W"]
+    if cell.layer_norm:
+        hat, scale = _normalise(cell, a)
+        a = hat * params["gain_W"]
+        if keep:
+            trace.x_hat[...], trace.x_scale[...] = hat, scale
+    return a + params["b"]
 
 
 def _share(share: Array, now: slice) -> Array:
