@@ -1,4 +1,4 @@
-# Rows of an array by number: what brings ragged batches into packed order and back.
+# Rows of an array by number: what brings rows into packed order and back.
 
 cdef extern from *:
     """

@@ -214,6 +214,15 @@ cdef void forward_step(
     s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 
+cdef void put_out(
+    Scan[floating]* s, const At[floating]* at, long now, long row0, long row1, int thread, int threads,
+) noexcept nogil:
+    """Bring h of rows row0..row1 of a step, which has just been made, to where the caller wants it."""
+    if not s.by_rows:
+        row0, row1 = row1 * thread // threads, row1 * (thread + 1) // threads
+    scatter_few(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
+
+
 cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long t, t0, t1 = 0, low, row0, row1, k
@@ -246,15 +255,6 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
             if s.out != NULL:
                 put_out(s, at, s.start[t], row0, row1, thread, threads)
         barrier.wait(threads)
-
-
-cdef void put_out(
-    Scan[floating]* s, const At[floating]* at, long now, long row0, long row1, int thread, int threads,
-) noexcept nogil:
-    """Bring h of rows row0..row1 of a step, which has just been made, to where the caller wants it."""
-    if not s.by_rows:
-        row0, row1 = row1 * thread // threads, row1 * (thread + 1) // threads
-    scatter_few(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -374,7 +374,7 @@ cdef void keep_left_sides(
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
-    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1
+    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Op initial
@@ -392,14 +392,14 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         if s.by_rows:
             my_row0, my_row1 = copy0, copy1
         elif s.dy_apart:
-            gather_few(<const char*>s.dy, s.dy_at + low, <char*>s.dy_rows, s.S * sizeof(floating), n * thread // threads,
+            gather_few(<const char*>s.dy, s.dy_at + low, <char*>s.dy_rows, row_bytes, n * thread // threads,
                        n * (thread + 1) // threads)
             barrier.wait(threads)
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             if s.dy_apart and s.by_rows:
-                gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, s.S * sizeof(floating), row0, row1)
+                gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)

@@ -554,14 +554,14 @@ def rnn_backward(
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
     run = _backward_in_parts if tape.checkpoints else _backward
-    dx = None
+    dx: Any
     if isinstance(tape.x, Lookup):
         assert tape.table is not None
         sums = np.zeros_like(tape.x.table)
         run(tape, dy, dcells, dh, dc, sums, grads)
         dx = table_gradient(tape.table, sums, tape.params, grads, tape.module)
     else:
-        dx = order.blank(tape.module, *tape.x.shape, dtype) if input_gradient else None
+        dx = order.blank(tape.module, len(tape.x), tape.x.shape[1], dtype) if input_gradient else None
         run(tape, dy, dcells, dh, dc, dx, grads)
         dx = None if dx is None else order.unpack(dx)
     return dx, _as_state([order.restore(part) for part in parts])

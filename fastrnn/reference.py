@@ -147,7 +147,7 @@ def backward(
     the gradients of the parameters are added to. dx may be None: nobody wants it.
     """
     step = _STEPS[cell.kind][1]
-    x, y, dy = in_order(x), in_order(trace.y), in_order(dy)
+    y, dy = in_order(trace.y), in_order(dy)
     H = params["W"].shape[1] // len(cell.gates)
     da = np.empty((x.shape[0], params["W"].shape[1]), x.dtype)
     for s in reversed(range(len(start))):
@@ -190,10 +190,10 @@ def backward(
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
     if isinstance(x, Lookup):
-        assert dx is not None
+        assert isinstance(dx, np.ndarray)
         add_rows(dx, x.codes, da)
         return
-    grads["W"][...] += x.T @ da
+    grads["W"][...] += in_order(x).T @ da
     if dx is not None:
         dx[:] = da @ params["W"].T
 

@@ -91,7 +91,7 @@ def test_the_same_bits_where_threads_split_units(cell, time_major, threads):
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.usefixtures("simd")
 def test_the_same_bits_from_checkpoints(cell, order, time_major):
-    falling = tuple(64 - n // 5 for n in range(249)) + (0,)
+    falling = (*(64 - n // 5 for n in range(249)), 0)
     lengths = falling if order == "falling" else tuple(np.random.default_rng(0).permutation(falling))
     problem = make_problem(cell, Case("N250 T64 H17", 250, 64, 3, 17, lengths=lengths)).cast("float32")
     found, tape = run(problem, time_major, checkpoint=1)
