@@ -235,7 +235,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         pack(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
-        t0, t1 = t1, min(t1 + s.chunk, s.steps)
+        t0, t1 = t1, chunk_end(s, t1)
         low = first_row(s, t0, t1)
         if s.by_rows:
             my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)

@@ -33,6 +33,15 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
 
+cdef long chunk_end(Scan[floating]* s, long t0) noexcept nogil:
+    """The step after a chunk that begins with step t0, forward: where rows have ended, a chunk has more steps."""
+    cdef long t = t0, rows = 0
+    while t < s.steps and rows + s.rows[t] <= s.chunk * s.N:
+        rows += s.rows[t]
+        t += 1
+    return t
+
+
 cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
     """First row of a thread's share of steps t0..t1: shares cost the same, whatever rows' lengths."""
     cdef long t, row, share = 1

@@ -119,7 +119,7 @@ template <class T> struct Scan {
   bool packed = false;  // weights are packed already: a session's, kept from call to call
   bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
   int threads;
-  long steps, N, D, H, S, chunk;  // chunk: steps that are projected at once
+  long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;
 
   Params<T> params, grads;
