@@ -19,6 +19,7 @@ THREADS = (1,)
 OPTIONS = ("runners", "rounds")
 LEAST_ROUNDS = 11
 BASE = "scipy.linalg"
+IGNORED = ("PYTHONDONTWRITEBYTECODE", "FASTRNN_NUM_THREADS")
 
 _CODE = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 
@@ -26,9 +27,10 @@ _CODE = "import time; start = time.perf_counter(); import {}; print(time.perf_co
 def _seconds(module: str) -> float:
     """Seconds of the import statement in a fresh interpreter, whose own start does not count.
 
-    Bytecode may be written whatever the environment says: an installed package has it.
+    Bytecode may be written whatever the environment says: an installed package has it. Nor does a number of threads
+    hold, for which fastrnn would have to load SciPy's BLAS.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
     command = [sys.executable, "-c", _CODE.format(module)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout)

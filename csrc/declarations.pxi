@@ -41,6 +41,8 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T* out
         long ld
         bint add
+        const int64_t* a_rows
+        const int64_t* out_rows
     cdef cppclass Outer[T]:
         long R, columns
         const T* b
@@ -51,6 +53,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long ld
         bint transposed
         T* sums
+        const int64_t* a_rows[2]
     enum Rule:
         ADAM, SGD, RMSPROP
     cdef cppclass Step:
@@ -98,7 +101,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         bint diagonal, full, coupled, projected, normed, any, carries, has_inner, gates_in_inference
         int gates, saved, blocks, norms
     enum:
-        NOTHING, H_PREV, C_PREV, DA, DU, DA_NEXT, DINNER, TOTAL, PLACES
+        NOTHING, X, H_PREV, H_NEW, C_PREV, DA, DU, DA_NEXT, DINNER, TOTAL, PLACES
     enum:
         STEP "fastrnn::Op::STEP"
         ROWS "fastrnn::Op::ROWS"
@@ -152,6 +155,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         const int64_t* start
         const int64_t* rows
         Params[T] params, grads
+        const int64_t* codes
         const T* x
         const T* h0
         const T* c0
@@ -171,6 +175,13 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* dh
         T* dc
         T* dx
+        T* out
+        const int64_t* x_at
+        const int64_t* y_at
+        const int64_t* dy_at
+        const int64_t* dx_at
+        const int64_t* out_at
+        bint dy_apart
         int segments, ops, n_weights, gradients, reductions, late_gradients
         Segment* segment
         Op* op
@@ -178,6 +189,8 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Gradient[T]* gradient
         Reduction[T]* reduction
         T* pre
+        T* h
+        T* dy_rows
         T* du
         T* edge
         T* left
@@ -201,11 +214,18 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
 cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
+    const T* dy_of[T](const Scan[T]&, long now, long low)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
     void normalise_projection[T](const Scan[T]&, bint back, long low, long row0, long row1)
+
+cdef extern from "lookup.hpp" namespace "fastrnn" nogil:
+    void add_rows_by_number "fastrnn::add_rows"[T](
+        const Kernels[T]&, const T* rows, long rows_ld, const int64_t* codes, long n, T* out, long out_ld, long columns)
+    void look_up[T](const Scan[T]&, long low, long row0, long row1)
+    void add_to_table[T](const Scan[T]&, long low, long n, long column0, long column1)
 
 cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Arena:

@@ -6,6 +6,15 @@ cdef inline void* memory(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
+cdef inline void* placed(array, const int64_t** at) noexcept:
+    """The memory of an array, and where the packed rows stand in it: null for an array in packed order."""
+    at[0] = NULL
+    if type(array) is not Placed:
+        return memory(array)
+    at[0] = <int64_t*>memory(array.at)
+    return memory(array.array)
+
+
 cdef dict _kinds = {name: k for k, name in enumerate((
     "tanh", "sigmoid", "relu", "linear", "softsign", "softplus", "hard_sigmoid", "leaky_relu", "thresholded_relu",
     "scaled_tanh", "affine", "elu",
@@ -90,7 +99,10 @@ cdef int describe(
     Scan[floating]* s, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
 ) except -1:
     """The arguments that both directions share."""
-    cdef cnp.ndarray W = params["W"], states = h0, inputs = x
+    cdef cnp.ndarray W = params["W"], states = h0
+    if isinstance(x, Lookup):
+        s.codes, x = <int64_t*>memory(x.codes), x.table
+    s.D = 0 if s.codes != NULL else W.shape[0]
     if floating is float:
         s.kernels = &_isa.f32
     else:
@@ -99,11 +111,12 @@ cdef int describe(
     set_params(&s.params, params)
     set_noise(s, noise)
     set_cell(s, cell)
-    s.steps, s.N, s.D, s.S = len(rows), states.shape[0], inputs.shape[1], states.shape[1]
+    s.steps, s.N, s.S = len(rows), states.shape[0], states.shape[1]
     s.H = W.shape[1] // s.cell.gates
     s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
-    s.x, s.h0, s.c0 = <floating*>memory(x), <floating*>memory(h0), <floating*>memory(c0)
-    s.y, s.c, s.gates = <floating*>memory(trace.y), <floating*>memory(trace.c), <floating*>memory(trace.gates)
+    s.x, s.h0, s.c0 = <floating*>placed(x, &s.x_at), <floating*>memory(h0), <floating*>memory(c0)
+    s.y = <floating*>placed(trace.y, &s.y_at)
+    s.c, s.gates = <floating*>memory(trace.c), <floating*>memory(trace.gates)
     if s.cell.any:
         s.c_new = <floating*>memory(trace.c_new)
         s.x_hat, s.u_hat = <floating*>memory(trace.x_hat), <floating*>memory(trace.u_hat)

@@ -18,7 +18,8 @@ from time import perf_counter
 
 import numpy as np
 
-from .scan import SILENT, Trace
+from .lookup import Lookup
+from .scan import SILENT, Placed, Trace, in_order
 
 cnp.import_array()
 
@@ -122,9 +123,13 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
 
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
-    floating* out, long ld, long row0, long row1, long column0, long column1,
+    floating* out, long ld, long row0, long row1, long column0, long column1, const int64_t* left_rows = NULL,
+    const int64_t* out_rows = NULL,
 ) noexcept nogil:
-    """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns."""
+    """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
+
+    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them.
+    """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
     if s.blas:
@@ -138,6 +143,7 @@ cdef void multiply(
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
     product.panels, product.bias = w.packed, bias
     product.out, product.ld, product.add = out, ld, add
+    product.a_rows, product.out_rows = left_rows, out_rows
     s.kernels.product(&product, row0, row1, column0, column1)
 
 
@@ -172,14 +178,18 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
     cdef long first = n * thread // threads, last = n * (thread + 1) // threads, column0 = 0, column1
     cdef long H = s.H, ld = s.cell.blocks * H, r, p, unit = s.kernels.panel_units(1)
     cdef bint by_columns = n < ROWS_PER_THREAD * threads and not s.cell.normed
-    for p in range(s.segments):
-        column1 = s.weight[p].units
+    if s.codes != NULL:
+        look_up(s[0], low, first, last)
+    else:
         if by_columns:
             first, last = 0, n
-            column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
-        multiply(s, &s.weight[p], s.x + low * s.D, s.D,
-                 <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                 s.pre + s.segment[p].block * H, ld, first, last, column0, column1)
+        for p in range(s.segments):
+            column1 = s.weight[p].units
+            if by_columns:
+                column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
+            multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
+                     <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
+                     s.pre + s.segment[p].block * H, ld, first, last, column0, column1, offset(s.x_at, low))
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
     # what adds to the block wants it afresh for every chunk; the fused steps only read it
@@ -211,6 +221,15 @@ cdef void forward_step(
     s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 
+cdef void put_out(
+    Scan[floating]* s, const At[floating]* at, long now, long row0, long row1, int thread, int threads,
+) noexcept nogil:
+    """Bring h of rows row0..row1 of a step, which has just been made, to where the caller wants it."""
+    if not s.by_rows:
+        row0, row1 = row1 * thread // threads, row1 * (thread + 1) // threads
+    scatter_few(<const char*>at[H_NEW].at, s.out_at + now, <char*>s.out, s.S * sizeof(floating), row0, row1)
+
+
 cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long t, t0, t1 = 0, low, row0, row1, k
@@ -223,7 +242,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         pack(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
-        t0, t1 = t1, min(t1 + s.chunk, s.steps)
+        t0, t1 = t1, chunk_end(s, t1)
         low = first_row(s, t0, t1)
         if s.by_rows:
             my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
@@ -240,6 +259,8 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     run_beside(s, &s.op[k], at, s.start[t], row0, row1, thread, threads)
                 if not s.by_rows:
                     barrier.wait(threads)
+            if s.out != NULL:
+                put_out(s, at, s.start[t], row0, row1, thread, threads)
         barrier.wait(threads)
 
 
@@ -247,16 +268,22 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
 # Backward
 
 cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
-    """dx of n packed rows from row low on; a thread's share of the rows."""
-    cdef long p
+    """dx of n packed rows from row low on; a thread's share of the rows, or, where they share rows, of the columns."""
+    cdef long p, width = s.cell.gates * s.H, unit = s.kernels.lanes
+    if s.dx == NULL:
+        return
+    if s.codes != NULL:
+        add_to_table(s[0], low, n, split(width, unit, thread, threads), split(width, unit, thread + 1, threads))
+        return
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
-                 <const floating*>NULL, p > 0, s.dx + low * s.D, s.D, n * thread // threads,
-                 n * (thread + 1) // threads, 0, s.D)
+                 <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, n * thread // threads,
+                 n * (thread + 1) // threads, 0, s.D, <const int64_t*>NULL, offset(s.dx_at, low))
 
 
 cdef void add_gradient(
-    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, long n, int thread, int threads,
+    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, const int64_t* x_rows, long n, int thread,
+    int threads,
 ) noexcept nogil:
     """One of the weight gradients, of n packed rows; a thread's share of the columns."""
     cdef const Kernels[floating]* k = s.kernels
@@ -268,6 +295,7 @@ cdef void add_gradient(
     outer.ld = max(g.out[0].ld, g.out[1].ld)
     for side in range(2):
         outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
+        outer.a_rows[side] = x_rows if g.left[side] == X else NULL
         if s.blas and outer.transposed:
             gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
                  outer.out[side], outer.M[side])
@@ -299,20 +327,18 @@ cdef void parameter_gradients(
         s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads),
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
-        if s.dx != NULL:
-            input_gradient(s, low, n, thread, threads)
+        input_gradient(s, low, n, thread, threads)
         for k in range(s.gradients):
-            add_gradient(s, &s.gradient[k], at, n, thread, threads)
+            add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
         return
     for k in range(s.gradients - s.late_gradients):
-        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
-    if s.dx != NULL:
-        input_gradient(s, low, n, thread, threads)
+    input_gradient(s, low, n, thread, threads)
     for k in range(s.gradients - s.late_gradients, s.gradients):
-        add_gradient(s, &s.gradient[k], at, n, thread, threads)
+        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
 
 
 cdef void backward_step(
@@ -354,8 +380,8 @@ cdef void keep_left_sides(
 
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
-    cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, row0, row1, going_on, k
-    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1
+    cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
+    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Op initial
@@ -368,13 +394,20 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     while t1 > 0:
         t0 = max(0, t1 - s.chunk)
         low = first_row(s, t0, t1)
+        n = last_row(s, t0, t1) - low
         copy0, copy1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if s.by_rows:
             my_row0, my_row1 = copy0, copy1
+        elif s.dy_apart:
+            gather_few(<const char*>s.dy, s.dy_at + low, <char*>s.dy_rows, row_bytes, n * thread // threads,
+                       n * (thread + 1) // threads)
+            barrier.wait(threads)
         for t in range(t1 - 1, t0 - 1, -1):
             find_backward(s[0], t, low, at)
-            fill_back(s[0], at, offset(s.dy, s.start[t] * s.S), &step)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
+            if s.dy_apart and s.by_rows:
+                gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
+            fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):
@@ -397,7 +430,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        parameter_gradients(s, barrier, low, last_row(s, t0, t1) - low, thread, threads)
+        parameter_gradients(s, barrier, low, n, thread, threads)
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)
         t1 = t0
@@ -444,20 +477,23 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
 
 
 cdef int forward_of(
-    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, bint keep,
+    floating* t, cell, params, x, h0, c0, noise, start, rows, trace, bint keep, out,
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+    s.out = <floating*>placed(out, &s.out_at)
     compose(&s, False)
     return execute(&s, False)
 
 
-def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep):
+def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep, out=None):
     """Run the scan; see `fastrnn.reference.forward`."""
+    if _blas:
+        x = in_order(x)
     if x.dtype == np.float32:
-        forward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+        forward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep, out)
     else:
-        forward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep)
+        forward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, keep, out)
 
 
 cdef int backward_of(
@@ -465,8 +501,9 @@ cdef int backward_of(
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
-    s.dy, s.dcells = <floating*>memory(dy), <floating*>memory(dcells)
-    s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>memory(dx)
+    s.dy, s.dcells = <floating*>placed(dy, &s.dy_at), <floating*>memory(dcells)
+    s.dy_apart = s.dy_at != NULL and not dy.together
+    s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>placed(dx, &s.dx_at)
     set_params(&s.grads, grads)
     compose(&s, True)
     return execute(&s, True)
@@ -474,12 +511,18 @@ cdef int backward_of(
 
 def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads):
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
+    wanted = dx
+    if _blas:
+        x = in_order(x)
+        dx = empty(dx.shape, dx.dtype) if type(dx) is Placed else dx
     if x.dtype == np.float32:
         backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
                            grads)
     else:
         backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
                             grads)
+    if dx is not wanted:
+        wanted[:] = dx
 
 
 def chunk_steps(cell, long N, long D, long H, dtype):

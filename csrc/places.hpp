@@ -5,15 +5,27 @@
 
 namespace fastrnn {
 
+// h of step t, whose packed rows begin with row `now`: in y, or where there is none only the last two steps'.
+template <class T> T* h_of(const Scan<T>& s, long t, long now) {
+  if (!s.y) return s.h + t % 2 * s.N * s.S;
+  return s.y + (s.y_at ? s.y_at[now] : now) * s.S;
+}
+
+// dy of that step; null where there is none.
+template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
+  if (s.dy_apart) return s.dy_rows + (s.by_rows ? 0 : now - low) * s.S;
+  return at(s.dy, (s.dy_at ? s.dy_at[now] : now) * s.S);
+}
+
 // Arrays of step t, whose chunk's packed rows begin with row low. Forward.
 template <class T> void find_forward(const Scan<T>& s, long t, long low, At<T>* at) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, now = s.start[t], before = t ? s.start[t - 1] : 0;
   auto borrowed = [](const T* p) { return const_cast<T*>(p); };
   at[PRE] = {s.pre + (now - low) * s.cell.blocks * H, s.cell.blocks * H};
   at[GATES] = {fastrnn::at(s.gates, s.keep ? now * s.cell.saved * H : 0), s.cell.saved * H};
-  at[H_PREV] = {t ? s.y + before * S : borrowed(s.h0), S};
+  at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
   at[LEFT] = s.mask ? At<T>{s.left, S} : at[H_PREV];
-  at[H_NEW] = {s.y + now * S, S};
+  at[H_NEW] = {h_of(s, t, now), S};
   at[C_PREV] = {t ? fastrnn::at(s.c, s.keep ? before * H : 0) : borrowed(s.c0), H};
   at[C_LAST] = {fastrnn::at(s.c, s.keep ? now * H : 0), H};
   at[C_NEW] = s.new_c ? At<T>{s.c_new + (s.keep ? now * H : 0), H} : at[C_LAST];
@@ -46,9 +58,9 @@ template <class T> void find_backward(const Scan<T>& s, long t, long low, At<T>*
   auto borrowed = [](const T* p) { return const_cast<T*>(p); };
   at[DA] = {s.pre + row * blocks, blocks};
   at[GATES] = {fastrnn::at(s.gates, now * s.cell.saved * H), s.cell.saved * H};
-  at[H_PREV] = {t ? s.y + before * S : borrowed(s.h0), S};
+  at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
   at[LEFT] = s.mask ? At<T>{s.left + row * S, S} : at[H_PREV];
-  at[H_NEW] = {s.y + now * S, S};
+  at[H_NEW] = {h_of(s, t, now), S};
   at[C_PREV] = {t ? fastrnn::at(s.c, before * H) : borrowed(s.c0), H};
   at[C_NEW] = {fastrnn::at(s.c_new ? s.c_new : s.c, now * H), H};
   at[INNER] = {fastrnn::at(s.inner, row * H), H};
@@ -88,7 +100,7 @@ template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Bac
 template <class T> void find_chunk(const Scan<T>& s, long low, At<T>* at) {
   const long H = s.H, width = s.cell.gates * H, blocks = s.cell.blocks * H;
   at[NOTHING] = {nullptr, 0};
-  at[X] = {const_cast<T*>(s.x) + low * s.D, s.D};
+  at[X] = {const_cast<T*>(s.x) + (s.x_at ? 0 : low * s.D), s.D};
   at[PRE] = {s.pre, blocks};
   at[LEFT] = {s.left, s.S};
   at[INNER] = {s.inner, H};

@@ -12,8 +12,11 @@ cdef extern from *:
     static const long ROWS_PER_THREAD = 4;
     static const long STEP_PER_THREAD = 16 * 1024;
     static const long CALL_PER_THREAD = 256 * 1024;
+    // What a step costs a thread besides the work on its rows, in rows: its weights come from L2.
+    static const long ROWS_PER_STEP = 3;
     """
     const long CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD, CALL_PER_THREAD
+    const long ROWS_PER_STEP
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -39,10 +42,19 @@ cdef void share_out(Scan[floating]* s, long most) noexcept nogil:
     s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
 
 
+cdef long chunk_end(Scan[floating]* s, long t0) noexcept nogil:
+    """The step after a chunk that begins with step t0, forward: where rows have ended, a chunk has more steps."""
+    cdef long t = t0, rows = 0
+    while t < s.steps and rows + s.rows[t] <= s.chunk * s.N:
+        rows += s.rows[t]
+        t += 1
+    return t
+
+
 cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
-    """First row of a thread's share of steps t0..t1: shares hold the same number of steps, whatever rows' lengths."""
-    cdef long total = 0, t, row
-    cdef long long want, have = 0
+    """First row of a thread's share of steps t0..t1: shares cost the same, whatever rows' lengths."""
+    cdef long t, row, share = 1
+    cdef long long have = 0, rest = 0, first, life
     if thread == 0:
         return 0
     if thread == threads:
@@ -50,16 +62,23 @@ cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads
     if s.rows[t1 - 1] == s.rows[t0]:
         return s.rows[t0] * thread // threads
     for t in range(t0, t1):
-        total += s.rows[t]
-    want = <long long>total * thread // threads
-    # rows are ordered by falling length: row `row` lives for as many steps as have rows[t] > row
+        rest += s.rows[t]
+    # rows are ordered by falling length: row `row` lives for t - t0 steps, and its share for as many as its first row
     t = t1
+    first = t1 - t0
     for row in range(s.rows[t0]):
-        if have >= want:
-            return row
         while t > t0 and s.rows[t - 1] <= row:
             t -= 1
-        have += t - t0
+        life = t - t0
+        # have: steps of the rows of this share so far; rest: of this row and those after. With this row the share would
+        # cost more than each of the others without it
+        if (have + life + ROWS_PER_STEP * first) * (threads - share) > rest + ROWS_PER_STEP * life * (threads - share):
+            if share == thread:
+                return row
+            share += 1
+            have, first = 0, life
+        have += life
+        rest -= life
     return s.rows[t0]
 
 
@@ -99,6 +118,8 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
         for k in range(s.n_weights):
             arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
     arena.take(s.pre, rows * width + kernels.lanes)
+    arena.take_if(s.dy_apart, s.dy_rows, (N if s.by_rows else rows) * S)
+    arena.take_if(s.out != NULL and s.y == NULL, s.h, 2 * N * S)
     arena.take_if(cell.has_inner, s.inner, (rows if backward else N) * H)
     arena.take_if(s.mask != NULL or backward, s.left, (rows if backward else N) * S)
     arena.take_if(cell.normed, s.scale, 3 * N)

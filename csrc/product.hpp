@@ -29,13 +29,17 @@ template <class T> constexpr bool turns_pay(long K, int G, long vectors, int sha
          G * shared >= MAX_VECTORS;
 }
 
+// The r-th of the rows with these numbers; where they are null, rows stand in order.
+FASTRNN_INLINE long number_of(const int64_t* numbers, long r) { return numbers ? numbers[r] : r; }
+
 // `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger
 // than L2 would else arrive at the pace of memory's latency.
 //
-// tile[(panel*MR + row)*NV + v] = sum over k of a[row*row_stride + k*k_stride] * panels[panel][k][v]
+// tile[(panel*MR + row)*NV + v] = sum over k of a[row*row_stride + k*k_stride] * panels[panel][k][v]; with `numbers`,
+// numbers[row] stands for row.
 template <class T, int MR, int NV, int NP>
-void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __restrict panel, long panel_stride,
-              long K, const T* ahead, Vec<T>* __restrict tile) {
+void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, long k_stride, const T* __restrict panel,
+              long panel_stride, long K, const T* ahead, Vec<T>* __restrict tile) {
   Vec<T> acc[NP][MR][NV];
 #pragma GCC unroll 4
   for (int p = 0; p < NP; ++p)
@@ -45,7 +49,7 @@ void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __
       for (int v = 0; v < NV; ++v) acc[p][r][v] = Vec<T>{};
   const T* row[MR];
 #pragma GCC unroll 8
-  for (int r = 0; r < MR; ++r) row[r] = a + r * row_stride;
+  for (int r = 0; r < MR; ++r) row[r] = a + number_of(numbers, r) * row_stride;
   long at = 0;
   for (long k = 0; k < K; ++k, at += k_stride, panel += NV * width<T>) {
     if (MR > 1) {
@@ -75,7 +79,7 @@ void multiply(const T* __restrict a, long row_stride, long k_stride, const T* __
 }
 
 template <class T>
-using Multiply = void (*)(const T*, long, long, const T*, long, long, const T*, Vec<T>*);
+using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, long, const T*, Vec<T>*);
 
 // The kernel for a tile of rows x NV vectors.
 template <class T, int NV> Multiply<T> multiply_of(int rows) {
@@ -97,16 +101,17 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
 // packed matrix with G gate blocks, `shared` unit vectors a panel.
 //
 // Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
-// `before` is called before a tile's product: before(row, rows, vector, vectors).
+// `before` is called before a tile's product: before(row, rows, vector, vectors). With `numbers`, row r of a is its row
+// numbers[r].
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
 // it has used last, which is half of a matrix of twice that size. Where one row's panels are too many for L1 but few,
 // they are taken one by one, for the same reason; else several at once, since from L2 one alone waits for its chains of
 // additions.
 template <class T, class Before, class Body>
-FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const T* panels, long K, int G, int shared,
-                              long units, long row0, long row1, long first, long last, bool backwards, Before before,
-                              Body body) {
+FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_stride, long k_stride, const T* panels, long K,
+                              int G, int shared, long units, long row0, long row1, long first, long last, bool backwards,
+                              Before before, Body body) {
   alignas(64) Vec<T> tile[MAX_TILE];
   if (K == 0)
     for (Vec<T>& v : tile) v = Vec<T>{};
@@ -139,7 +144,10 @@ FASTRNN_INLINE void for_tiles(const T* a, long row_stride, long k_stride, const 
           }
           const long next = backwards ? -panel_stride : panel_stride;
           const T* ahead = panel + (t < NV ? next + t * K * LINE / long(sizeof(T)) : 0);
-          kernel(a + row * row_stride, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
+          if (numbers)
+            kernel(a, numbers + row, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
+          else
+            kernel(a + row * row_stride, nullptr, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
         }
         body(tile, NV, row, rows, u, count * inside);
         row += rows;

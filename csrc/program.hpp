@@ -66,13 +66,19 @@ template <class T> struct Composer {
     return add(op);
   }
 
-  void start() {
+  // Where W multiplies x; a table has been multiplied by it before.
+  void start(bool transposed) {
     s.segments = s.ops = s.n_weights = s.gradients = s.reductions = s.late_gradients = 0;
     if (cell.name == Cell::GRU_) {
       s.segment[s.segments++] = {0, 0, 2};
       s.segment[s.segments++] = {2, 3, 1};
     } else {
       s.segment[s.segments++] = {0, 0, cell.gates};
+    }
+    for (int k = 0; k < s.segments && !s.codes; ++k) {
+      const Matrix<T> part = s.params.W.from(s.segment[k].gate * H);
+      const long columns = s.segment[k].gates * H;
+      weigh(part, transposed, transposed ? columns : s.D, transposed ? s.D : columns, 1);
     }
   }
 
@@ -92,9 +98,7 @@ template <class T> struct Composer {
   }
 
   void forward() {
-    start();
-    for (int k = 0; k < s.segments; ++k)
-      weigh(s.params.W.from(s.segment[k].gate * H), false, s.D, s.segment[k].gates * H, 1);
+    start(false);
     if (s.mask) rows(TIMES, H_PREV, LEFT, MASK);
     switch (cell.name) {
       case Cell::RNN:
@@ -124,9 +128,7 @@ template <class T> struct Composer {
   // Backward
 
   void backward() {
-    start();
-    for (int k = 0; k < s.segments; ++k)
-      weigh(s.params.W.from(s.segment[k].gate * H), true, s.segment[k].gates * H, s.D, 1);
+    start(true);
     if (s.mask) rows(TIMES, H_PREV, LEFT, MASK);
     if (s.dcells) rows(ADD, DCELLS, DC);
     const int h_gates = cell.name == Cell::GRU_BEFORE ? 2 : cell.gates;
@@ -183,7 +185,7 @@ template <class T> struct Composer {
       gradient(b, block, columns, left1, out1, nullptr);
       return;
     }
-    s.gradient[s.gradients++] = {b, block, columns, {left0, left1}, {out0, out1}, sums};
+    s.gradient[s.gradients++] = {b, block, columns, {left0, left1}, {left0 ? out0 : Matrix<T>{}, out1}, sums};
   }
   void gradient(Place b, int block, long columns, Place left, const Matrix<T>& out, T* sums) {
     gradient(b, block, columns, left, out, NOTHING, {}, sums);
@@ -194,20 +196,21 @@ template <class T> struct Composer {
 
   void sums() {
     Params<T>& d = s.grads;
+    const Place x = s.codes ? NOTHING : X;
     if (cell.normed) {
       apart();
     } else {
       switch (cell.name) {
         case Cell::GRU_:
-          gradient(PRE, 0, 2 * H, X, d.W, LEFT, d.U, d.b);
+          gradient(PRE, 0, 2 * H, x, d.W, LEFT, d.U, d.b);
           gradient(PRE, 2, H, LEFT, d.U.from(2 * H), d.b_rec);
-          gradient(PRE, 3, H, X, d.W.from(2 * H), d.b + 2 * H);
+          gradient(PRE, 3, H, x, d.W.from(2 * H), d.b + 2 * H);
           break;
         case Cell::GRU_BEFORE:
-          gradient(PRE, 0, 2 * H, X, d.W, LEFT, d.U, d.b);
-          gradient(PRE, 2, H, X, d.W.from(2 * H), INNER, d.U.from(2 * H), d.b + 2 * H);
+          gradient(PRE, 0, 2 * H, x, d.W, LEFT, d.U, d.b);
+          gradient(PRE, 2, H, x, d.W.from(2 * H), INNER, d.U.from(2 * H), d.b + 2 * H);
           break;
-        default: gradient(PRE, 0, width, X, d.W, LEFT, d.U, d.b);
+        default: gradient(PRE, 0, width, x, d.W, LEFT, d.U, d.b);
       }
     }
     if (cell.projected) gradient(TOTAL, 0, s.S, INNER, d.W_proj, nullptr);

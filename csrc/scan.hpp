@@ -119,10 +119,11 @@ template <class T> struct Scan {
   bool packed = false;  // weights are packed already: a session's, kept from call to call
   bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
   int threads;
-  long steps, N, D, H, S, chunk;  // chunk: steps that are projected at once
+  long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;
 
   Params<T> params, grads;
+  const int64_t* codes = nullptr;  // null, or x and dx are a table's: packed row r has row codes[r] of (V, gates*H)
   const T *x = nullptr, *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
   long new_h_ld = 0, new_c_ld = 0;  // 0: one row for all
   T *y = nullptr, *gates = nullptr, *c = nullptr, *c_new = nullptr;
@@ -130,6 +131,11 @@ template <class T> struct Scan {
   bool keep;
   const T *dy = nullptr, *dcells = nullptr;
   T *dh = nullptr, *dc = nullptr, *dx = nullptr;
+  T* out = nullptr;                  // where y goes besides, or alone where y is null
+  // Packed row r stands in row x_at[r] of x, and so on; null: in row r. Products by BLAS have x and dx in order. The rows
+  // of a step of y follow one another in any case, those of dy unless `dy_apart`.
+  const int64_t *x_at = nullptr, *y_at = nullptr, *dy_at = nullptr, *dx_at = nullptr, *out_at = nullptr;
+  bool dy_apart = false;
 
   // the program
   int segments, ops, n_weights, gradients, reductions, late_gradients;
@@ -141,6 +147,9 @@ template <class T> struct Scan {
 
   // scratch
   T* pre = nullptr;            // (chunk*N, blocks*H), backward da
+  T* h = nullptr;              // (2, N, S): h of even and of odd steps where there is no y
+  T* dy_rows = nullptr;        // dy where its rows are apart, in packed order: (N, S) of a step, (chunk*N, S) of a chunk
+                               // where threads split units
   T* du = nullptr;             // (chunk*N, blocks*H): gradient of h U, where that is normalised
   T* edge = nullptr;           // (N, blocks*H): da (du) of the step that the next chunk's last step follows
   T* left = nullptr;           // (N, S) forward, (chunk*N, S) backward: h as products see it

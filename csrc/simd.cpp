@@ -81,7 +81,7 @@ void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  for_tiles<T>(s.a, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
+  for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
@@ -97,7 +97,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  for_tiles<T>(s.a, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
+  for_tiles<T>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
@@ -154,14 +154,14 @@ void backward(int epilogue, const Backward<T>* s, long row0, long row1, long uni
 // Rows of out that the tile at hand will add to: fetched while the product runs.
 template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long row, int rows, long u, int vectors) {
   for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + (row + r) * p->ld + (u + v) * width<T>, 1);
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * width<T>, 1);
 }
 
 template <class T>
 void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
   constexpr int V = width<T>;
-  for_tiles<T>(p->a, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns), row0,
-               row1, column0 / V, vectors<T>(column1), false,
+  for_tiles<T>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns),
+               row0, row1, column0 / V, vectors<T>(column1), false,
                [&](long row, int rows, long u, int n) {
                  if (p->add) prefetch_tile(p, row, rows, u, n);
                },
@@ -171,16 +171,16 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
                    Vec<T> bias = p->bias ? load<T>(p->bias + (u + v) * V, n) : Vec<T>{};
 #pragma GCC unroll 1
                    for (int r = 0; r < rows; ++r) {
-                     T* out = p->out + (row + r) * p->ld + (u + v) * V;
+                     T* out = p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * V;
                      store<T>(out, tile[r * stride + v] + (p->add ? load<T>(out, n) : bias), n);
                    }
                  }
                });
 }
 
-// Rows of a and b that are packed at a time: with 64 columns of float, 64 KB of b, which stay in L2 while a
+// Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a
 // passes by; fewer would load and store the tiles of the result more often.
-constexpr long OUTER_ROWS = 256;
+constexpr long OUTER_ROWS = 512;
 constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 
 // Elements of a left side of M columns once it is packed: whole tiles.
@@ -193,27 +193,29 @@ template <class T> long outer_scratch(long M0, long M1, long columns) {
 
 // Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
 // stride, which hits few sets of the cache.
-template <class T> void pack_left(const T* a, long lda, long M, long rows, T* packed) {
+template <class T> void pack_left(const T* a, const int64_t* numbers, long lda, long M, long rows, T* packed) {
   for (long i = 0; i < M; i += OUTER_TILE, packed += rows * OUTER_TILE) {
     const int n = int(smaller(OUTER_TILE, M - i));
     if (n == OUTER_TILE) {
-      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * lda + i, OUTER_TILE * sizeof(T));
+      for (long k = 0; k < rows; ++k)
+        std::memcpy(packed + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, OUTER_TILE * sizeof(T));
     } else {
-      for (long k = 0; k < rows; ++k) std::memcpy(packed + k * OUTER_TILE, a + k * lda + i, n * sizeof(T));
+      for (long k = 0; k < rows; ++k)
+        std::memcpy(packed + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, n * sizeof(T));
     }
   }
 }
 
 // Pack rows of b, NV vectors wide, and add them up.
 template <class T, int NV>
-void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed) {
+void pack_and_sum(const T* b, const int64_t* numbers, long ldb, long rows, int last, T* sums, T* packed) {
   constexpr int V = width<T>;
   Vec<T> sum[NV];
   for (int v = 0; v < NV; ++v) sum[v] = sums ? load<T>(sums + v * V, v == NV - 1 ? last : V) : Vec<T>{};
   for (long k = 0; k < rows; ++k)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      Vec<T> x = load<T>(b + k * ldb + v * V, v == NV - 1 ? last : V);
+      Vec<T> x = load<T>(b + number_of(numbers, k) * ldb + v * V, v == NV - 1 ? last : V);
       store<T>(packed + (k * NV + v) * V, x);
       sum[v] += x;
     }
@@ -222,14 +224,15 @@ void pack_and_sum(const T* b, long ldb, long rows, int last, T* sums, T* packed)
 }
 
 // Pack rows of b, up to a panel of columns, and add them up.
-template <class T> void pack_right(const T* b, long ldb, long rows, long columns, T* sums, T* packed) {
+template <class T>
+void pack_right(const T* b, const int64_t* numbers, long ldb, long rows, long columns, T* sums, T* packed) {
   const long NV = vectors<T>(columns);
   const int last = int(columns - (NV - 1) * width<T>);
   switch (NV) {
-    case 4: return pack_and_sum<T, 4>(b, ldb, rows, last, sums, packed);
-    case 3: return pack_and_sum<T, 3>(b, ldb, rows, last, sums, packed);
-    case 2: return pack_and_sum<T, 2>(b, ldb, rows, last, sums, packed);
-    default: return pack_and_sum<T, 1>(b, ldb, rows, last, sums, packed);
+    case 4: return pack_and_sum<T, 4>(b, numbers, ldb, rows, last, sums, packed);
+    case 3: return pack_and_sum<T, 3>(b, numbers, ldb, rows, last, sums, packed);
+    case 2: return pack_and_sum<T, 2>(b, numbers, ldb, rows, last, sums, packed);
+    default: return pack_and_sum<T, 1>(b, numbers, ldb, rows, last, sums, packed);
   }
 }
 
@@ -244,15 +247,28 @@ void add_product(const T* left, long M, const T* right, long columns, long K, T*
 
 template <class T> constexpr long right_panel = MAX_VECTORS * width<T>;
 
+// Row k0 of a left side: where its rows begin, and the numbers of those from it on.
+template <class T> struct Left {
+  const T* a;
+  const int64_t* numbers;
+
+  Left(const fastrnn::Outer<T>* o, int side, long k0)
+      : a(o->a[side] + (o->a_rows[side] ? 0 : k0 * o->M[side])),
+        numbers(o->a_rows[side] ? o->a_rows[side] + k0 : nullptr) {}
+};
+
 // Rows k0..k0+K of a weight gradient.
 template <class T>
 void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
   T* left[2] = {scratch, scratch + packed_side(o->M[0])};
   T* right = left[1] + packed_side(o->M[1]);
-  for (int side = 0; side < 2; ++side) pack_left<T>(o->a[side] + k0 * o->M[side], o->M[side], o->M[side], K, left[side]);
+  for (int side = 0; side < 2; ++side) {
+    const Left<T> from(o, side, k0);
+    pack_left<T>(from.a, from.numbers, o->M[side], o->M[side], K, left[side]);
+  }
   for (long column = column0; column < column1; column += right_panel<T>) {
     const long columns = smaller(right_panel<T>, column1 - column);
-    pack_right<T>(o->b + k0 * o->ldb + column, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
+    pack_right<T>(o->b + k0 * o->ldb + column, nullptr, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
     for (int side = 0; side < 2; ++side)
       add_product<T>(left[side], o->M[side], right, columns, K, o->out[side] + column, o->ld);
   }
@@ -263,12 +279,13 @@ template <class T>
 void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
   const long rows = column1 - column0;
   T *left = scratch, *right = scratch + packed_side(rows);
-  pack_left<T>(o->b + k0 * o->ldb + column0, o->ldb, rows, K, left);
+  pack_left<T>(o->b + k0 * o->ldb + column0, nullptr, o->ldb, rows, K, left);
   for (int side = 0; side < 2; ++side) {
     const long M = o->M[side];
+    const Left<T> from(o, side, k0);
     for (long column = 0; column < M; column += right_panel<T>) {
       const long columns = smaller(right_panel<T>, M - column);
-      pack_right<T>(o->a[side] + k0 * M + column, M, K, columns, nullptr, right);
+      pack_right<T>(from.a + column, from.numbers, M, K, columns, nullptr, right);
       add_product<T>(left, rows, right, columns, K, o->out[side] + column0 * M + column, M);
     }
   }

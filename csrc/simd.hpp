@@ -138,6 +138,8 @@ template <class T> struct Product {
   T* out;
   long ld;
   bool add;
+  const int64_t* a_rows = nullptr;    // the product's row r is row a_rows[r] of a, and row r where null
+  const int64_t* out_rows = nullptr;  // the same of out
 };
 
 // out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, and sums (columns,) += column sums of b.
@@ -152,6 +154,7 @@ template <class T> struct Outer {
   long ld;         // of out; M[i] where transposed
   bool transposed;
   T* sums;         // or null
+  const int64_t* a_rows[2] = {};  // row r is row a_rows[i][r] of a[i], and row r where null
 };
 
 enum Rule { ADAM, SGD, RMSPROP };

@@ -10,6 +10,7 @@ import numpy as np
 from ._arrays import as_choice
 from .composite import Composite, check_part
 from .layer import Array, Call, each, masked, swapped
+from .lookup import Lookup
 from .params import Params
 from .recurrent import RecurrentLayer
 
@@ -95,6 +96,7 @@ class Bidirectional(Composite):
         self.input_size = fwd.input_size
         self.output_size = sum(sizes) if self.merge == "concat" else sizes[0]
         self.gives_pair = self.merge is None
+        self.takes_lookup = fwd.takes_lookup and bwd.takes_lookup
         self._join({"fwd": fwd, "bwd": bwd}, fwd.dtype)
 
     @staticmethod
@@ -127,7 +129,7 @@ class Bidirectional(Composite):
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, _Record]:
         x, valid = self._time_first(x, call)
         T, N = x.shape[:2]
-        if valid is None:
+        if valid is None and not isinstance(x, Lookup):
             x = np.ascontiguousarray(x)  # once for both
         states = self._entries("state", state)
         runs = [layer._run(x, s, call.inside(), keep) for layer, s in zip(self.layers, states, strict=True)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ._arrays import as_shape
 from .layer import Array, Call, Layer, StatefulLayer
+from .lookup import Lookup
 from .params import Params
 
 
@@ -49,8 +50,10 @@ class Composite(StatefulLayer):
         """``grads`` as one for each part."""
         return [part.params.over(piece) for part, piece in zip(self._parts.values(), self._pieces(grads), strict=True)]
 
-    def _time_first(self, x: Any, call: Call) -> tuple[Array, Array | None]:
+    def _time_first(self, x: Any, call: Call) -> tuple[Any, Array | None]:
         """x as (T, N, D), or as (T, N) where it holds integers, and which of its steps count; both checked."""
+        if isinstance(x, Lookup):  # from a stack, which has done so
+            return x, call.valid(*x.shape[1::-1])
         outer = ("T", "N") if call.time_major else ("N", "T")
         if self.input_size is not None:
             x = as_shape("x", x, self.dtype, (*outer, self.input_size))

@@ -7,8 +7,8 @@ from types import ModuleType
 from . import backend, reference, reference_flat
 
 
-def kernels() -> ModuleType:
-    """Module with the functions of `fastrnn.reference_flat`, on the current backend.
+def kernels(module: ModuleType | None = None) -> ModuleType:
+    """Module with the functions of `fastrnn.reference_flat`, on the current backend or that of ``module``.
 
     Examples
     --------
@@ -17,5 +17,5 @@ def kernels() -> ModuleType:
     >>> flat.kernels().squared_norm(np.array([3.0, 4.0]))
     25.0
     """
-    module = backend.current()
+    module = module or backend.current()
     return reference_flat if module is reference else module

@@ -4,7 +4,7 @@ from typing import Any
 from numpy import ndarray
 
 from .cells import Cell
-from .scan import Noise, Trace
+from .scan import Noise, Placed, Trace
 
 def available_isas() -> list[str]: ...
 def get_isa() -> str: ...
@@ -15,13 +15,14 @@ def after_fork() -> None: ...
 def has_openmp() -> bool: ...
 def fma_peak() -> float: ...
 def empty(shape: tuple[int, int], dtype: object) -> ndarray: ...
+def blank(shape: tuple[int, int], dtype: object, index: ndarray) -> ndarray: ...
 def gather(source: ndarray, index: ndarray) -> ndarray: ...
 def sigmoid(x: ndarray) -> ndarray: ...
 def tanh(x: ndarray) -> ndarray: ...
 def forward(
     cell: Cell,
     params: Mapping[str, ndarray],
-    x: ndarray,
+    x: ndarray | Placed,
     h0: ndarray,
     c0: ndarray | None,
     noise: Noise,
@@ -29,22 +30,23 @@ def forward(
     rows: ndarray,
     trace: Trace,
     keep: bool,
+    out: Placed | None = None,
 ) -> None: ...
 def backward(
     cell: Cell,
     params: Mapping[str, ndarray],
-    x: ndarray,
+    x: ndarray | Placed,
     h0: ndarray,
     c0: ndarray | None,
     noise: Noise,
     start: ndarray,
     rows: ndarray,
     trace: Trace,
-    dy: ndarray | None,
+    dy: ndarray | Placed | None,
     dcells: ndarray | None,
     dh: ndarray,
     dc: ndarray | None,
-    dx: ndarray | None,
+    dx: ndarray | Placed | None,
     grads: Mapping[str, ndarray],
 ) -> None: ...
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: object) -> int: ...

@@ -102,6 +102,8 @@ class Layer:
         y is one vector per sequence, (N, H).
     gives_pair : bool
         y is a tuple of two arrays.
+    takes_lookup : bool
+        Within a stack, x may be a `Lookup`; dx is then the gradient of its table.
     """
 
     input_size: int | None
@@ -109,6 +111,7 @@ class Layer:
     takes_integers = False
     pools = False
     gives_pair = False
+    takes_lookup = False
     _params: Params
 
     @property

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import flat, init
+from . import backend, flat, init
 from ._arrays import as_choice, as_shape, as_size
 from .activations import sigmoid
 from .layer import Call, StatelessLayer
+from .lookup import Lookup
 from .params import Params
 
 Array = np.ndarray
@@ -167,29 +168,30 @@ class Embedding(StatelessLayer):
         return {"vocab": self.vocab, "dim": self.output_size, "dtype": self.dtype.name}
 
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
-        x = as_indices("x", x, self.vocab)
-        # take, unlike indexing, gives C order whatever the order of x
-        return np.take(self.params["W"], x, axis=0), x
+        return self.look_up(x, False)
+
+    def look_up(self, x: Any, reader_takes_lookup: bool) -> tuple[Any, Lookup | Array]:
+        """y and the record; with such a reader both are a `Lookup` where that is less work."""
+        found = Lookup(self.params["W"], as_indices("x", x, self.vocab))
+        return (found, found) if reader_takes_lookup and found.pays() else (found.rows(), found.codes)
 
     def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> None:
-        rows = as_shape("dy", dy, self.dtype, (*record.shape, self.output_size)).reshape(-1, self.output_size)
-        indices = record.reshape(-1)
-        if not indices.size:
+        if isinstance(record, Lookup):
+            grads["W"] += dy
             return
-        order = np.argsort(indices, kind="stable")
-        used, first = np.unique(indices[order], return_index=True)
-        grads["W"][used] += np.add.reduceat(rows[order], first, axis=0)
+        rows = as_shape("dy", dy, self.dtype, (*record.shape, self.output_size)).reshape(-1, self.output_size)
+        backend.current().add_rows(grads["W"], record.ravel(), np.ascontiguousarray(rows))
 
     def __repr__(self) -> str:
         return f"Embedding({self.vocab}, {self.output_size})"
 
 
 def as_indices(name: str, value: Any, size: int) -> Array:
-    """Return ``value`` as an array of integers, each 0..size-1, or raise."""
+    """Return ``value`` as an array of int64, each 0..size-1, or raise."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= size):
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise ValueError(f"{name} must lie in 0..{size - 1}, got {wrong}")
-    return array.astype(np.intp, copy=False)
+    return array.astype(np.int64, copy=False)

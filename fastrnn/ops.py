@@ -17,13 +17,78 @@ import numpy as np
 from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
 from .cells import Cell, unique
+from .lookup import Lookup, table_gradient
 from .params import Params
-from .scan import SILENT, Noise, Trace
+from .scan import SILENT, Noise, Placed, Trace, in_order
 
 Array = np.ndarray
 
 
-class _Batch:
+class _Order:
+    """A packed order; what the door does where packed rows are the caller's own, or have to be copied.
+
+    Attributes
+    ----------
+    N : int
+        Sequences.
+    outer : tuple of int
+        Of what the caller passes, the shape without the features.
+    start, rows : array of int64
+        As `fastrnn.reference` has them.
+    """
+
+    N: int
+    outer: tuple[int, ...]
+    start: Array
+    rows: Array
+
+    def pack(self, x: Array) -> Array:
+        """The caller's order, ``outer`` and features -> (R, D)."""
+        raise NotImplementedError
+
+    def unpack(self, packed: Any) -> Array:
+        """(R, H), or what `blank` made -> ``outer`` and features; zeros where no step is."""
+        raise NotImplementedError
+
+    def unpack_output(self, packed: Any) -> Array:
+        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
+        return self.unpack(packed)
+
+    def pack_gradient(self, dy: Array) -> Array:
+        """The adjoint of `unpack_output`."""
+        return self.pack(dy)
+
+    def place(self, x: Array) -> Array | Placed:
+        """Like `pack`, but rows may stay where they are."""
+        return self.pack(x)
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        """Like `pack_gradient`, but rows may stay where they are."""
+        return self.pack_gradient(dy)
+
+    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Array | Placed:
+        """Where a backend is to write a result of R packed rows, for `unpack`."""
+        empty: Array = module.empty((R, width), dtype)
+        return empty
+
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        """Where a backend is to write y, which it reads again, and where it is to write it besides or None."""
+        return module.empty((R, width), dtype), None
+
+    def sort(self, state: Array) -> Array:
+        """(N, H) in the caller's order -> contiguous, in packed order."""
+        return np.ascontiguousarray(state)
+
+    def restore(self, state: Array) -> Array:
+        """(N, H) in packed order -> in the caller's order."""
+        return state
+
+    def last(self, packed: Any, initial: Array) -> Array:
+        """Each sequence's row of its last step; ``initial`` where it has none."""
+        raise NotImplementedError
+
+
+class _Batch(_Order):
     """The packed order of a full batch: step s holds all N rows of one time step."""
 
     def __init__(self, N: int, T: int, time_major: bool, reverse: bool):
@@ -45,24 +110,7 @@ class _Batch:
         time_first = packed.reshape(self.T, self.N, packed.shape[1])
         return time_first if self.time_major else time_first.swapaxes(0, 1)
 
-    def unpack_output(self, packed: Array) -> Array:
-        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
-        return self.unpack(packed)
-
-    def pack_gradient(self, dy: Array) -> Array:
-        """The adjoint of `unpack_output`."""
-        return self.pack(dy)
-
-    def sort(self, state: Array) -> Array:
-        """(N, H) in the caller's order -> contiguous, in packed order."""
-        return np.ascontiguousarray(state)
-
-    def restore(self, state: Array) -> Array:
-        """(N, H) in packed order -> in the caller's order."""
-        return state
-
     def last(self, packed: Array, initial: Array) -> Array:
-        """Each sequence's row of its last step; ``initial`` where it has none."""
         return (packed[self._last] if self.T else initial).copy()
 
 
@@ -71,7 +119,7 @@ def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
     return _Batch(N, T, time_major, reverse)
 
 
-class _Packed:
+class _Packed(_Order):
     """The order of rows that come packed already: step t's rows follow step t-1's, sequences by falling length."""
 
     def __init__(self, rows: Array, reverse: bool):
@@ -94,19 +142,11 @@ class _Packed:
     def unpack(self, packed: Array) -> Array:
         return packed if self._at is None else backend.current().gather(packed, self._at)
 
-    unpack_output, pack_gradient = unpack, pack
-
-    def sort(self, state: Array) -> Array:
-        return np.ascontiguousarray(state)
-
-    def restore(self, state: Array) -> Array:
-        return state
-
     def last(self, packed: Array, initial: Array) -> Array:
-        return _last(self, packed, initial)
+        return _last(self, packed, self.final, initial)
 
 
-class _Ragged:
+class _Ragged(_Order):
     """The packed order of a batch of which only some steps are valid: sequences by falling number of those.
 
     ``lengths`` counts each row's valid steps; ``times`` (N, T) has their times in front, in order: where there is no
@@ -118,8 +158,8 @@ class _Ragged:
         self.N, self.T = N, T
         self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
-        self.place = np.empty_like(self.order)
-        self.place[self.order] = np.arange(N)
+        self.inverse = np.empty_like(self.order)
+        self.inverse[self.order] = np.arange(N)
         self.sorted_lengths = lengths[self.order]
         step = np.arange(lengths.max(initial=0))[:, None]
         is_step = step < self.sorted_lengths
@@ -133,29 +173,57 @@ class _Ragged:
         self.at = (time * N + self.order if time_major else self.order * T + time)[is_step]
         self.seen = np.full(N * T, -1)
         self.seen[self.at] = np.arange(len(self.at))
+        self.padding = np.flatnonzero(self.seen < 0)
+        self.final_at = np.where(self.final >= 0, self.at[self.final], -1) if len(self.at) else self.final
+        # whether the caller's rows have the order of the packed ones: all of them, those of each step
+        self.is_sorted = bool((self.order == np.arange(N)).all())
+        beside = np.arange(len(self.at)) - np.repeat(self.start, self.rows)
+        self.together = bool((self.at == np.repeat(self.at[self.start], self.rows) + beside).all())
 
     def pack(self, x: Array) -> Array:
-        return backend.current().gather(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), self.at)
+        return backend.current().gather(_flat(x), self.at)
 
-    def unpack(self, packed: Array) -> Array:
-        return backend.current().gather(packed, self.seen).reshape(*self.outer, packed.shape[1])
+    def unpack(self, packed: Any) -> Array:
+        rows: Array = packed.array if isinstance(packed, Placed) else backend.current().gather(packed, self.seen)
+        return rows.reshape(*self.outer, packed.shape[1])
 
-    unpack_output, pack_gradient = unpack, pack
+    def place(self, x: Array) -> Array | Placed:
+        return Placed(_flat(x), self.at, self.together)
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        return self.place(dy)
+
+    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
+        return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at, self.together)
+
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        out = self.blank(module, R, width, dtype)
+        if self.together:
+            return out, None
+        return module.empty((R, width), dtype) if keep else None, out
 
     def sort(self, state: Array) -> Array:
-        return state[self.order]
+        return np.ascontiguousarray(state) if self.is_sorted else state[self.order]
 
     def restore(self, state: Array) -> Array:
-        return state[self.place]
+        return state if self.is_sorted else state[self.inverse]
 
-    def last(self, packed: Array, initial: Array) -> Array:
-        return _last(self, packed, initial)
+    def last(self, packed: Any, initial: Array) -> Array:
+        if isinstance(packed, Placed):
+            return _last(self, packed.array, self.final_at, initial)
+        return _last(self, packed, self.final, initial)
+
+
+def _flat(x: Array) -> Array:
+    """(N, T, D) or (T, N, D) -> contiguous, one row after the other."""
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
 
 
 @lru_cache(maxsize=4)
 def _ragged(lengths: bytes, T: int, time_major: bool, reverse: bool) -> _Ragged:
     """The layers of a stack are given the same lengths one after the other."""
-    return _Ragged(np.frombuffer(lengths, np.int64), T, time_major, reverse)
+    rows = np.frombuffer(lengths, np.int64)
+    return _Ragged(as_lengths(rows, len(rows), T), T, time_major, reverse)
 
 
 def _final(order: _Packed | _Ragged) -> Array:
@@ -166,11 +234,11 @@ def _final(order: _Packed | _Ragged) -> Array:
     return np.where(order.sorted_lengths > 0, last, -1)
 
 
-def _last(order: _Packed | _Ragged, packed: Array, initial: Array) -> Array:
-    """Each sequence's row of its last step; ``initial`` where it has none."""
-    final = backend.current().gather(packed, order.final)
+def _last(order: _Packed | _Ragged, array: Array, rows: Array, initial: Array) -> Array:
+    """Each sequence's row of its last step, which is one of these; ``initial`` where it has none."""
+    final: Array = backend.current().gather(array, rows)
     if order.N and order.sorted_lengths[-1] == 0:
-        none = order.final < 0
+        none = rows < 0
         final[none] = initial[none]
     return final
 
@@ -195,14 +263,17 @@ class _Masked(_Ragged):
     def unpack_output(self, packed: Array) -> Array:
         return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
 
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        return module.empty((R, width), dtype), None
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        return self.pack_gradient(dy)
+
     def pack_gradient(self, dy: Array) -> Array:
         packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
-        seen = self.shown >= 0
-        np.add.at(packed, self.shown[seen], dy[seen])
+        rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[2])
+        backend.current().add_rows(packed, self.shown.ravel(), rows)
         return packed
-
-
-_Order = _Batch | _Packed | _Ragged
 
 
 @dataclass(slots=True, eq=False)  # frozen ones are slow to make
@@ -218,11 +289,12 @@ class Tape:
     params: Mapping[str, Array]
     order: _Order
     noise: Noise
-    x: Array
+    x: Array | Placed | Lookup
     h0: Array
     c0: Array | None
     trace: Trace
     checkpoints: tuple[_Checkpoint, ...] = ()
+    table: Array | None = None  # where x is a `Lookup` of its products with W
 
 
 @dataclass(frozen=True)
@@ -240,7 +312,9 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
             raise ValueError("lengths and mask must not be given together: a mask says both")
         return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
     if lengths is not None:
-        return _ragged(as_lengths(lengths, N, T).tobytes(), T, time_major, reverse)
+        if not (isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.shape == (N,)):
+            lengths = as_lengths(lengths, N, T)
+        return _ragged(lengths.tobytes(), T, time_major, reverse)
     return _batch(N, T, time_major, reverse)
 
 
@@ -359,7 +433,8 @@ def rnn_forward(
     params : mapping
         Parameters by name, with the shapes of ``cell.shapes``, all of one dtype, C-contiguous. The matrices W, U, P and
         W_proj may be Fortran-contiguous instead, which is how PyTorch keeps them: they are read as they lie.
-    x : array (N, T, D), or (T, N, D) with ``time_major``
+    x : array (N, T, D), or (T, N, D) with ``time_major``; or a `Lookup` of that shape, but not
+        with layer normalisation
     state : array (N, P), or a tuple of it and c (N, H), optional
         Initial state; zeros when None. P is H without a projection.
     lengths : array of int (N,), optional
@@ -402,31 +477,40 @@ def rnn_forward(
         x = as_shape("x", x, dtype, ("R", D))
         order = _Packed(_as_batch_sizes(batch_sizes, len(x), lengths, mask), reverse)
     else:
-        x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
+        if not isinstance(x, Lookup):
+            x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
         T, N = x.shape[:2] if time_major else x.shape[1::-1]
         order = _order(lengths, mask, N, T, time_major, reverse)
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
-    packed, noise = order.pack(x), _packed_noise(order, noise)
+    module, table = backend.current(), None
+    packed: Array | Placed | Lookup
+    if isinstance(x, Lookup):
+        table = x.table
+        packed = Lookup(table, order.pack(x.codes[:, :, None]).ravel()).projected(params, module)
+    else:
+        packed = order.place(x)
+    noise = _packed_noise(order, noise)
     if noise is not SILENT and not cell.zoneout and (noise.new_h is not None or noise.new_c is not None):
         cell = unique(replace(cell, zoneout=True))
-    module = backend.current()
-    y = module.empty((len(packed), h0.shape[1]), dtype)
+    y, out = order.outputs(module, len(packed), h0.shape[1], dtype, keep)
     c: Any  # each sequence's last one
     if keep and checkpoint and len(packed):
-        tape, c = _forward_in_parts(Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y)), checkpoint)
+        whole = Tape(cell, module, params, order, noise, packed, h0, c0, Trace(y), table=table)
+        tape, c = _forward_in_parts(whole, checkpoint, out)
     elif keep:
         trace = _trace(cell, module, len(packed), H, dtype, noise, y)
-        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True)
-        tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace)
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, trace, True, out)
+        tape = Tape(cell, module, params, order, noise, packed, h0, c0, trace, table=table)
         c = None if c0 is None else order.last(trace.c, c0)
     else:
         tape, c = None, None if c0 is None else c0.copy()
-        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False)
-    final = [order.last(y, h0)]
+        module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False, out)
+    shown = y if out is None else out
+    final = [order.last(shown, h0)]
     if c0 is not None:
         final.append(c)
-    return order.unpack_output(y), _as_state([order.restore(part) for part in final]), tape
+    return order.unpack_output(shown), _as_state([order.restore(part) for part in final]), tape
 
 
 def rnn_backward(
@@ -456,7 +540,7 @@ def rnn_backward(
 
     Returns
     -------
-    dx : array like x, or None
+    dx : array like x, or like its table where it is a `Lookup`; or None
     dstate : like the state
         Gradient with respect to the initial state.
     """
@@ -464,15 +548,23 @@ def rnn_backward(
     H = _hidden_size(cell, tape.params)
     dtype = tape.params["W"].dtype
     if dy is not None:
-        dy = order.pack_gradient(as_shape("dy", dy, dtype, (*order.outer, tape.h0.shape[1])))
+        dy = order.place_gradient(as_shape("dy", dy, dtype, (*order.outer, tape.h0.shape[1])))
     if dcells is not None:
         dcells = order.pack_gradient(as_shape("dcells", dcells, dtype, (*order.outer, H)))
     parts = [np.array(order.sort(part)) for part in _states(cell, "dstate", dstate, order.N, H, dtype)]
     dh, dc = parts[0], parts[1] if len(parts) > 1 else None
-    dx = tape.module.empty(tape.x.shape, dtype) if input_gradient else None
     run = _backward_in_parts if tape.checkpoints else _backward
-    run(tape, dy, dcells, dh, dc, dx, grads)
-    return None if dx is None else order.unpack(dx), _as_state([order.restore(part) for part in parts])
+    dx: Any
+    if isinstance(tape.x, Lookup):
+        assert tape.table is not None
+        sums = np.zeros_like(tape.x.table)
+        run(tape, dy, dcells, dh, dc, sums, grads)
+        dx = table_gradient(tape.table, sums, tape.params, grads, tape.module)
+    else:
+        dx = order.blank(tape.module, len(tape.x), tape.x.shape[1], dtype) if input_gradient else None
+        run(tape, dy, dcells, dh, dc, dx, grads)
+        dx = None if dx is None else order.unpack(dx)
+    return dx, _as_state([order.restore(part) for part in parts])
 
 
 def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
@@ -550,12 +642,12 @@ def _h_before(tape: Tape, step: int) -> Array:
         return tape.h0
     h = np.zeros_like(tape.h0)
     first, n = int(tape.order.start[step - 1]), int(tape.order.rows[step - 1])
-    h[:n] = tape.trace.y[first : first + n]
+    h[:n] = in_order(tape.trace.y[first : first + n])
     return h
 
 
-def _forward_in_parts(tape: Tape, checkpoint: int) -> tuple[Tape, Array | None]:
-    """Run the scan part by part into tape.trace.y; the tape with checkpoints, and the last c."""
+def _forward_in_parts(tape: Tape, checkpoint: int, out: Placed | None) -> tuple[Tape, Array | None]:
+    """Run the scan part by part into tape.trace.y and ``out``; the tape with checkpoints, and the last c."""
     steps = len(tape.order.rows)
     D, H = tape.params["W"].shape[0], _hidden_size(tape.cell, tape.params)
     unit = min(tape.module.chunk_steps(tape.cell, tape.order.N, D, H, tape.x.dtype), max(steps, 1))
@@ -578,6 +670,7 @@ def _forward_in_parts(tape: Tape, checkpoint: int) -> tuple[Tape, Array | None]:
             part.rows,
             Trace(part(tape.trace.y), c),
             False,
+            part(out),
         )
     return replace(tape, checkpoints=tuple(checkpoints)), c
 
@@ -593,4 +686,5 @@ def _backward_in_parts(
         trace = _trace(tape.cell, tape.module, len(y), H, tape.x.dtype, noise, y)
         scan = (tape.cell, tape.params, x, h0, point.c, noise, part.start, part.rows, trace)
         tape.module.forward(*scan, True)
-        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, part(dx), grads)
+        dx_part = dx if isinstance(tape.x, Lookup) else part(dx)
+        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, dx_part, grads)

@@ -14,6 +14,7 @@ from ._arrays import as_choice, as_flag, as_rate, as_shape, as_size, dtype_of
 from .activations import SIGMOID, TANH, as_function
 from .cells import Cell, unique
 from .layer import Call, LayerTape, StatefulLayer
+from .lookup import Lookup
 from .params import Params
 from .scan import SILENT, Noise
 
@@ -108,6 +109,7 @@ class RecurrentLayer(StatefulLayer):
         self.reverse = as_flag("reverse", reverse)
         self.cell = unique(replace(cell, zoneout=any(self.zoneout)))
         self.output_size = cell.output_size(self.hidden_size)
+        self.takes_lookup = not cell.layer_norm
         self._is_plain = not (any(self.zoneout) or self.recurrent_dropout or self.weight_drop or self.trainable_state)
         shapes = self.cell.shapes(self.input_size, self.hidden_size)
         if self.trainable_state:
@@ -182,7 +184,8 @@ class RecurrentLayer(StatefulLayer):
         params: Mapping[str, Array] = self.params
         dropped, noise, own = None, SILENT, False
         if not self._is_plain:
-            x = as_shape("x", x, self.dtype, (*(("T", "N") if call.time_major else ("N", "T")), self.input_size))
+            if not isinstance(x, Lookup):
+                x = as_shape("x", x, self.dtype, (*(("T", "N") if call.time_major else ("N", "T")), self.input_size))
             T, N = x.shape[:2] if call.time_major else x.shape[1::-1]
             noise = self._noise(call, N, T) if keep else self._expected_noise()
             dropped = self._dropped(call) if keep else None

@@ -15,8 +15,14 @@ Shapes
 x, dx (R, D); h0, dh (N, P); c0, dc (N, H); y, dy (R, P); dcells (R, H); P = H without a projection. Parameters and
 gradients as `Cell.shapes` has them, the rest as `fastrnn.scan` has it. What a cell does not have is None.
 
-``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend. ``gather``
-brings rows of ragged batches into that order and back.
+x, dy and dx may be `Placed` instead: their rows are read and written where they stand.
+
+x may be a `Lookup` with codes (R,), whose table (V, G*H) holds x W + b already. dx (V, G*H), never None, are then the
+sums by row of the table to which the gradients of those products are added; W has no part in the scan.
+
+``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
+those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back,
+``add_rows`` is its adjoint.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -31,7 +37,8 @@ from numpy import empty as empty
 
 from .activations import sigmoid as sigmoid
 from .cells import Cell
-from .scan import Noise, Trace
+from .lookup import Lookup
+from .scan import Noise, Placed, Trace, in_order
 
 Array = np.ndarray
 Params = Mapping[str, Array]
@@ -52,6 +59,21 @@ def gather(source: Array, index: Array) -> Array:
     return rows
 
 
+def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
+    """Like ``empty``, with zeros in the rows of these numbers."""
+    rows = empty(shape, dtype)
+    rows[index] = 0
+    return rows
+
+
+def add_rows(out: Array, index: Array, rows: Array) -> None:
+    """Add row r of ``rows`` (R, .) to row index[r] of ``out`` (M, .); -1: to none."""
+    order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
+    if len(order):
+        used, first = np.unique(index[order], return_index=True)
+        out[used] += np.add.reduceat(rows[order], first, axis=0)
+
+
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
     """All: the gradient of W is one product."""
     return np.iinfo(np.int64).max
@@ -60,7 +82,7 @@ def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
 def forward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Placed | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
@@ -68,16 +90,14 @@ def forward(
     rows: Array,
     trace: Trace,
     keep: bool,
+    out: Placed | None = None,
 ) -> None:
-    """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c."""
+    """Run the scan and write what the trace has: everything where ``keep`` is true, else y and the last c.
+
+    ``out`` is written with y, and may be all that is wanted of it: trace.y is None then.
+    """
     step = _STEPS[cell.kind][0]
-    a = x @ params["W"]
-    if cell.layer_norm:
-        hat, scale = _normalise(cell, a)
-        a = hat * params["gain_W"]
-        if keep:
-            trace.x_hat[...], trace.x_scale[...] = hat, scale
-    a += params["b"]
+    a = x.rows() if isinstance(x, Lookup) else _projected(cell, params, in_order(x), trace, keep)
     h, c = h0, c0
     for first, n in zip(start.tolist(), rows.tolist(), strict=True):
         now = slice(first, first + n)
@@ -89,7 +109,10 @@ def forward(
             h = h_old + _share(noise.new_h, now) * (h - h_old)
         if noise.new_c is not None:
             c = c_old + _share(noise.new_c, now) * (c - c_old)
-        trace.y[now] = h
+        if trace.y is not None:
+            trace.y[now] = h
+        if out is not None:
+            out[now] = h
         if c is not None:
             trace.c[now if keep else slice(n)] = c
         if keep:
@@ -104,18 +127,18 @@ def forward(
 def backward(
     cell: Cell,
     params: Params,
-    x: Array,
+    x: Array | Placed | Lookup,
     h0: Array,
     c0: Array | None,
     noise: Noise,
     start: Array,
     rows: Array,
     trace: Trace,
-    dy: Array | None,
+    dy: Array | Placed | None,
     dcells: Array | None,
     dh: Array,
     dc: Array | None,
-    dx: Array | None,
+    dx: Array | Placed | None,
     grads: Params,
 ) -> None:
     """Run the scan's adjoint.
@@ -124,13 +147,14 @@ def backward(
     the gradients of the parameters are added to. dx may be None: nobody wants it.
     """
     step = _STEPS[cell.kind][1]
+    y, dy = in_order(trace.y), in_order(dy)
     H = params["W"].shape[1] // len(cell.gates)
     da = np.empty((x.shape[0], params["W"].shape[1]), x.dtype)
     for s in reversed(range(len(start))):
         n = int(rows[s])
         now = slice(int(start[s]), int(start[s]) + n)
         before = slice(int(start[s - 1]), int(start[s - 1]) + n) if s else slice(n)
-        h_old = (trace.y if s else h0)[before]
+        h_old = (y if s else h0)[before]
         c_old = None if trace.c is None or c0 is None else (trace.c if s else c0)[before]
         c_new = trace.c if trace.c_new is None else trace.c_new
         left = h_old if noise.mask is None else h_old * noise.mask[:n]
@@ -148,7 +172,7 @@ def backward(
             params,
             dh_new,
             dc_new,
-            trace.y[now] if trace.gates is None else None,
+            y[now] if trace.gates is None else None,
             left,
             h_old,
             None if c_new is None else c_new[now],
@@ -165,9 +189,24 @@ def backward(
     if cell.layer_norm:
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)
         da = _normalise_back(cell, da * params["gain_W"], trace.x_hat, trace.x_scale)
-    grads["W"][...] += x.T @ da
+    if isinstance(x, Lookup):
+        assert isinstance(dx, np.ndarray)
+        add_rows(dx, x.codes, da)
+        return
+    grads["W"][...] += in_order(x).T @ da
     if dx is not None:
-        dx[...] = da @ params["W"].T
+        dx[:] = da @ params["W"].T
+
+
+def _projected(cell: Cell, params: Params, x: Array, trace: Trace, keep: bool) -> Array:
+    """x W, normalised where the cell is, + b."""
+    a = x @ params["W"]
+    if cell.layer_norm:
+        hat, scale = _normalise(cell, a)
+        a = hat * params["gain_W"]
+        if keep:
+            trace.x_hat[...], trace.x_scale[...] = hat, scale
+    return a + params["b"]
 
 
 def _share(share: Array, now: slice) -> Array:

@@ -13,6 +13,48 @@ import numpy as np
 Array = np.ndarray
 
 
+@dataclass(slots=True, eq=False)  # a frozen one is slow to make
+class Placed:
+    """An array whose rows are not in packed order, and where those are in it.
+
+    Attributes
+    ----------
+    array : array (M, width)
+    at : array of int64 (R,)
+        Packed row r is array[at[r]].
+    together : bool
+        The rows of each step follow one another there as well.
+    """
+
+    array: Array
+    at: Array
+    together: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """In packed order."""
+        return len(self.at), self.array.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, rows: slice) -> Placed:
+        """A stretch of the packed rows."""
+        return Placed(self.array, self.at[rows], self.together)
+
+    def __setitem__(self, rows: slice, values: Array) -> None:
+        self.array[self.at[rows]] = values
+
+
+def in_order(array: Any) -> Any:
+    """The array in packed order."""
+    return array.array.take(array.at, axis=0) if isinstance(array, Placed) else array
+
+
 @dataclass(frozen=True)
 class Noise:
     """What dropouts have drawn for one scan; None for what is not used.
@@ -39,7 +81,8 @@ class Trace:
 
     Attributes
     ----------
-    y : array (R, P)
+    y : array (R, P), or `Placed` with its steps' rows together
+        None where nobody wants it but in another order.
     c : array (R, H) with a tape, else (N, H)
         c[t] of every row, or each sequence's last one.
     gates : array (R, S*H), S = len(cell.saved)
@@ -51,7 +94,7 @@ class Trace:
         By what they were multiplied: 1 / standard deviation.
     """
 
-    y: Array
+    y: Any = None
     c: Any = None
     gates: Any = None
     c_new: Any = None

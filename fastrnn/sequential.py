@@ -11,6 +11,7 @@ import numpy as np
 from ._arrays import as_shape
 from .composite import Composite, check_part
 from .layer import Array, Call, Layer, StatefulLayer, StatelessLayer, masked, swapped
+from .layers import Embedding
 from .params import Params
 from .recurrent import RecurrentLayer
 
@@ -104,6 +105,9 @@ class Sequential(Composite):
         self.takes_integers = definite[0].takes_integers
         self.pools = any(layer.pools for layer in self.layers)
         self.gives_pair = self.layers[-1].gives_pair
+        self.takes_lookup = self.layers[0].takes_lookup
+        pairs = pairwise(self.layers)
+        self._lookups = [*(isinstance(layer, Embedding) and reader.takes_lookup for layer, reader in pairs), False]
         self._join({str(k): layer for k, layer in enumerate(self.layers)}, definite[0].dtype)
 
     def _config(self) -> dict[str, Any]:
@@ -137,7 +141,9 @@ class Sequential(Composite):
         records: list[Any] = []
         inside, left = call.inside(), valid
         for k, layer in enumerate(self.layers):
-            if isinstance(layer, StatelessLayer):
+            if self._lookups[k]:
+                y, record = layer.look_up(y, True)
+            elif isinstance(layer, StatelessLayer):
                 y, record = layer._run(y, inside, keep, left)
             else:
                 y, states[k], record = layer._run(y, states[k], inside, keep)

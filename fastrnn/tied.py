@@ -94,7 +94,8 @@ class Tied(Composite):
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, _Record]:
         x, valid = self._time_first(x, call)
         (T, N), inside = x.shape, call.inside()
-        vectors, kept = self.embedding._run(np.where(valid, x, 0) if valid is not None else x, inside, keep, valid)
+        codes = np.where(valid, x, 0) if valid is not None else x
+        vectors, kept = self.embedding.look_up(codes, self.body.takes_lookup)
         h, state, body = self.body._run(vectors, state, inside, keep)
         h = np.ascontiguousarray(h).reshape(T * N, self.embedding.output_size)
         logits = np.empty((T * N, self.output_size), self.dtype)

@@ -33,3 +33,16 @@ def test_rows_by_number(backend, index, width, dtype, number, threads):
 def test_no_rows_at_all(backend, dtype):
     source = np.empty((0, 3), dtype)
     assert np.array_equal(fastrnn.backend.current().gather(source, np.full(4, -1)), np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("index", [np.empty(0, np.int64), np.arange(900), np.array([3, 4, 5, 0, 899, 7])], ids=len)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_rows_that_are_blank(backend, index, dtype, number, threads):
+    fastrnn.set_num_threads(number)
+    module = fastrnn.backend.current()
+    used = module.empty((900, 70), np.dtype(dtype))
+    used[...] = 1
+    del used  # memory that is given out again is not zero
+    rows = module.blank((900, 70), np.dtype(dtype), index)
+    assert rows.dtype == dtype and rows.shape == (900, 70)
+    assert not rows[index].any()

@@ -178,7 +178,7 @@ def test_some_updates_begin_where_writing_begins():
 
 
 def test_a_time_limit():
-    model = make(seconds=0.3, epochs=1).fit(TEXT)
+    model = make(seconds=0.3, epochs=1, patience=10_000).fit(TEXT)
     assert "seconds have passed" in model.history_.stopped
     assert 0.25 < sum(model.history_["seconds"]) < 3
 

@@ -69,6 +69,20 @@ def scan_in_parts(problem: Problem) -> None:
     assert np.isfinite(dx).all()
 
 
+def scan_in_place(problem: Problem) -> None:
+    """The same, time-major: where lengths fall, y and dy are worked on where the caller has them."""
+    p = problem
+    x, dy = (np.ascontiguousarray(array.swapaxes(0, 1)) for array in (p.x, p.dy))
+    options = {"lengths": p.lengths, "time_major": True}
+    inferred, _, _ = rnn_forward(p.cell, p.params, x, as_state(p.state), **options)
+    y, _, tape = rnn_forward(p.cell, p.params, x, as_state(p.state), **options, keep=True)
+    grads = {name: np.zeros_like(value) for name, value in p.params.items()}
+    dx, _ = rnn_backward(tape, dy, as_state(p.dstate), grads=grads)
+    assert np.array_equal(inferred, y)
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+
+
 def train(dtype: str, H: int) -> None:
     """Two updates with every optimiser: the kernels over flat arrays."""
     rng = np.random.default_rng(0)
@@ -109,7 +123,10 @@ def main() -> None:
             scan(name, case, dtype)
         for name in IN_PARTS:
             scan_in_parts(make_problem(name, Case("parts", 700, 2, 1, 33)).cast(dtype))
-        count += 2 * len(scans) + len(IN_PARTS)
+        in_place = [*itertools.product(CELL_NAMES, UNITS)]
+        for name, H in in_place:
+            scan_in_place(make_problem(name, Case("falling", 7, T, D, H, lengths=(3, 3, 3, 2, 1, 1, 0))).cast(dtype))
+        count += 2 * len(scans) + len(IN_PARTS) + len(in_place)
         for H in UNITS:
             train(dtype, H)
         for N, H in itertools.product(ROWS, UNITS):
