@@ -10,11 +10,23 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         Function[T] activation, recurrent, output
         T clip
         const T* p
+    cdef cppclass Product[T]:
+        long K, columns
+        const T* a
+        long row_stride, k_stride
+        const T* panels
+        const T* bias
+        T* out
+        long ld
+        bint add
+        const int64_t* a_rows
+        const int64_t* out_rows
     cdef cppclass Forward[T]:
         bint backwards
         long K
         const T* a
         const T* panels
+        const Product[T]* input
     cdef cppclass Backward[T]:
         bint backwards
         long H, K
@@ -32,17 +44,6 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* b
         long ldb
         T* sums
-    cdef cppclass Product[T]:
-        long K, columns
-        const T* a
-        long row_stride, k_stride
-        const T* panels
-        const T* bias
-        T* out
-        long ld
-        bint add
-        const int64_t* a_rows
-        const int64_t* out_rows
     cdef cppclass Outer[T]:
         long R, columns
         const T* b
@@ -117,7 +118,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* packed
     cdef cppclass Op:
         int action
-        int what, weight
+        int what, weight, input
         int left, left_block, out, out_block
         bint add
     cdef cppclass Gradient[T]:
@@ -149,7 +150,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, by_rows, keep
+        bint blas, packed, interleaved, backwards, by_rows, keep
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start
@@ -214,6 +215,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
 cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
+    Product[T] projection[T](const Scan[T]&, int p, long low)
     const T* dy_of[T](const Scan[T]&, long now, long low)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)

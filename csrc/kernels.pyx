@@ -75,6 +75,7 @@ def after_fork():
     global _has_forked_team
     _has_forked_team = _used_team
     Pace.after_fork()
+    hire_anew()
 
 
 cdef void use_team(int threads):
@@ -176,8 +177,9 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
     """pre = x W + b for the packed rows of steps t0..t1; a thread's share of the rows or, of few, of the columns."""
     cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
     cdef long first = n * thread // threads, last = n * (thread + 1) // threads, column0 = 0, column1
-    cdef long H = s.H, ld = s.cell.blocks * H, r, p, unit = s.kernels.panel_units(1)
+    cdef long H = s.H, ld = s.cell.blocks * H, r, p, unit
     cdef bint by_columns = n < ROWS_PER_THREAD * threads and not s.cell.normed
+    cdef Product[floating] product
     if s.codes != NULL:
         look_up(s[0], low, first, last)
     else:
@@ -186,7 +188,12 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
         for p in range(s.segments):
             column1 = s.weight[p].units
             if by_columns:
+                unit = s.kernels.panel_units(s.weight[p].gates)
                 column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
+            if s.interleaved:
+                product = projection(s[0], p, low)
+                s.kernels.product(&product, first, last, column0, column1)
+                continue
             multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
                      <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
                      s.pre + s.segment[p].block * H, ld, first, last, column0, column1, offset(s.x_at, low))
@@ -200,6 +207,11 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
             memcpy(s.pre + r * ld + 2 * H, s.params.b_rec, H * sizeof(floating))
 
 
+cdef bint makes_input(Scan[floating]* s) noexcept nogil:
+    """Whether the steps project their own input: a step of few rows by itself, where that saves a pass and a barrier."""
+    return s.interleaved and s.steps == 1
+
+
 cdef void forward_step(
     Scan[floating]* s, const Op* op, const At[floating]* at, Forward[floating]* step, long row0, long row1, int thread,
     int threads,
@@ -207,7 +219,11 @@ cdef void forward_step(
     """One elementwise step and the product in front of it, for rows row0..row1."""
     cdef long unit0 = 0, unit1 = s.H, unit
     cdef const Weight[floating]* w
-    step.K = 0
+    cdef Product[floating] input
+    step.K, step.input = 0, <const Product[floating]*>NULL
+    if op.input >= 0 and makes_input(s):
+        input = projection(s[0], op.input, 0)
+        step.input = &input
     if op.weight >= 0:
         w = &s.weight[op.weight]
         if s.blas:
@@ -237,7 +253,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
-    step.backwards = False
+    step.backwards = s.backwards
     if not s.blas and not s.packed:
         pack(s, thread, threads)
         barrier.wait(threads)
@@ -246,8 +262,9 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         low = first_row(s, t0, t1)
         if s.by_rows:
             my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
-        project(s, t0, t1, thread, threads)
-        barrier.wait(threads)
+        if not makes_input(s):
+            project(s, t0, t1, thread, threads)
+            barrier.wait(threads)
         for t in range(t0, t1):
             find_forward(s[0], t, low, at)
             fill(s[0], at, &step)
@@ -257,11 +274,12 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     forward_step(s, &s.op[k], at, &step, row0, row1, thread, threads)
                 else:
                     run_beside(s, &s.op[k], at, s.start[t], row0, row1, thread, threads)
-                if not s.by_rows:
+                if not s.by_rows and (k + 1 < s.ops or t + 1 < s.steps or s.out != NULL):
                     barrier.wait(threads)
             if s.out != NULL:
                 put_out(s, at, s.start[t], row0, row1, thread, threads)
-        barrier.wait(threads)
+        if t1 < s.steps:
+            barrier.wait(threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -51,6 +51,19 @@ template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step
   step->rh = at[INNER].at;
 }
 
+// The product that makes segment p of pre for packed rows from row low on.
+template <class T> Product<T> projection(const Scan<T>& s, int p, long low) {
+  const Segment& segment = s.segment[p];
+  const Weight<T>& w = s.weight[p];
+  const int m = s.cell.blocks > s.cell.gates ? 2 : MAX_GATES;  // the block of the GRU's reset product, which has no input
+  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1, w.packed,
+                     s.cell.normed ? nullptr : s.params.b + segment.gate * s.H, s.pre + segment.block * s.H,
+                     s.cell.blocks * s.H, false, at(s.x_at, low)};
+  product.gates = int(w.gates);
+  for (int g = 0; g < w.gates; ++g) product.block[g] = (g < m ? g : g + 1) * s.H;
+  return product;
+}
+
 // Backward; DA_NEXT stays as it is.
 template <class T> void find_backward(const Scan<T>& s, long t, long low, At<T>* at) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, blocks = s.cell.blocks * H;

@@ -97,11 +97,22 @@ template <class T, int NV> Multiply<T> multiply_of(int rows) {
   return kernels[rows - 1];
 }
 
+// The kernel for `count` panels of NV vectors: one of any rows, or several of one row.
+template <class T> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int count, int rows) {
+  switch (NV) {
+    case 4: return count == 2 ? multiply<T, 1, 4, 2> : multiply_of<T, 4>(rows);
+    case 3: return count == 3 ? multiply<T, 1, 3, 3> : count == 2 ? multiply<T, 1, 3, 2> : multiply_of<T, 3>(rows);
+    case 2: return multiply_of<T, 2>(rows);
+    default: return multiply_of<T, 1>(rows);
+  }
+}
+
 // Calls body(tile, stride, row, rows, vector, vectors) for every tile of rows row0..row1 and vectors first..last of a
 // packed matrix with G gate blocks, `shared` unit vectors a panel.
 //
 // Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
-// `before` is called before a tile's product: before(row, rows, vector, vectors). With `numbers`, row r of a is its row
+// `before` is called before a tile's product: before(row, rows, vector, inside, count), for `count` panels of `inside` unit
+// vectors. With `numbers`, row r of a is its row
 // numbers[r].
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
@@ -131,17 +142,9 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
       long tiles = (row1 - row0 + most - 1) / most;
       for (long t = 0, row = row0; t < tiles; ++t) {
         int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
-        before(row, rows, u, count * inside);
+        before(row, rows, u, inside, count);
         if (K > 0) {
-          Multiply<T> kernel;
-          switch (NV) {
-            case 4: kernel = count == 2 ? multiply<T, 1, 4, 2> : multiply_of<T, 4>(rows); break;
-            case 3:
-              kernel = count == 3 ? multiply<T, 1, 3, 3> : count == 2 ? multiply<T, 1, 3, 2> : multiply_of<T, 3>(rows);
-              break;
-            case 2: kernel = multiply_of<T, 2>(rows); break;
-            default: kernel = multiply_of<T, 1>(rows);
-          }
+          const Multiply<T> kernel = kernel_for<T>(NV, count, rows);
           const long next = backwards ? -panel_stride : panel_stride;
           const T* ahead = panel + (t < NV ? next + t * K * LINE / long(sizeof(T)) : 0);
           if (numbers)

@@ -69,6 +69,7 @@ template <class T> struct Composer {
   // Where W multiplies x; a table has been multiplied by it before.
   void start(bool transposed) {
     s.segments = s.ops = s.n_weights = s.gradients = s.reductions = s.late_gradients = 0;
+    if (s.interleaved) return start_interleaved();
     if (cell.name == Cell::GRU_) {
       s.segment[s.segments++] = {0, 0, 2};
       s.segment[s.segments++] = {2, 3, 1};
@@ -82,13 +83,29 @@ template <class T> struct Composer {
     }
   }
 
+  // The same with W's panels as U's: a segment for every STEP that reads pre.
+  void start_interleaved() {
+    if (cell.name == Cell::GRU_BEFORE) {
+      s.segment[s.segments++] = {0, 0, 2};
+      s.segment[s.segments++] = {2, 2, 1};
+    } else {
+      s.segment[s.segments++] = {0, 0, cell.gates};
+    }
+    for (int k = 0; k < s.segments; ++k)
+      weigh(s.params.W.from(s.segment[k].gate * H), false, s.D, H, s.segment[k].gates);
+  }
+
   // -------------------------------------------------------------------------------------------------------------------
   // Forward
 
   // The step of gate blocks gate..gate+gates: product and elementwise step in one, or apart with a normalisation
   // between them.
   void gates_step(int epilogue, int group, int gate, int gates, Place left) {
-    if (!cell.normed) return step(epilogue, recurrent(gate, gates, false), left, gate, PRE);
+    if (!cell.normed) {
+      step(epilogue, recurrent(gate, gates, false), left, gate, PRE);
+      s.op[s.ops - 1].input = s.interleaved ? (gate > 0) : -1;
+      return;
+    }
     product(recurrent(gate, gates, true), left, 0, RAW, gate, false);
     for (int g = group; g < cell.norms && cell.norm[g][1] <= gate + gates; ++g) {
       Op& op = rows(NORMALISE, RAW, PRE);

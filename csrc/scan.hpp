@@ -65,6 +65,7 @@ struct Op {
   enum Action { STEP, PRODUCT, ROWS } action;
   int what;                // the Epilogue of a STEP, the RowWork of ROWS
   int weight = -1;
+  int input = -1;          // of a STEP forward: the segment that it may project
   Place left = NOTHING;
   int left_block = 0;      // also of ROWS' `in`
   Place out = NOTHING;     // of a STEP forward: what a product by BLAS is added to
@@ -117,6 +118,8 @@ template <class T> struct Scan {
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
   bool packed = false;  // weights are packed already: a session's, kept from call to call
+  bool interleaved = false;  // W's panels lie as U's do, gates side by side, so that a step may project its own input
+  bool backwards = false;    // how the step before the first went over its panels
   bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
   int threads;
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
@@ -186,7 +189,22 @@ struct Arena {
   }
 };
 
-// A barrier that spins, since steps are short, and yields, since cores may be fewer than threads.
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// A wait that spins, since steps are short, and yields, since cores may be fewer than threads.
+struct Spin {
+  int turns = 0;
+
+  void once() {
+    relax();
+    if (++turns > 4000) std::this_thread::yield();
+  }
+};
+
 struct Barrier {
   std::atomic<int> arrived{0};
   std::atomic<int> phase{0};
@@ -199,12 +217,7 @@ struct Barrier {
       phase.store(now + 1, std::memory_order_release);
       return;
     }
-    for (int spins = 0; phase.load(std::memory_order_acquire) == now; ++spins) {
-#if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#endif
-      if (spins > 4000) std::this_thread::yield();
-    }
+    for (Spin spin; phase.load(std::memory_order_acquire) == now;) spin.once();
   }
 };
 

@@ -2,13 +2,14 @@
 
 cdef extern from *:
     """
-    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wait for another thread, or to give
-    // up the GIL and wait for it, would take longer. Two threads begin to pay here (LSTM, N1, D = H = 192).
+    // Multiply-adds of a step that keeps to one thread, since to wait for another would take longer.
+    static const long LONE_STEP = 64 * 1024;
+    // And of one that keeps to the GIL, since to wait for that would take longer.
     static const long SHORT_STEP = 256 * 1024;
     // Multiply-adds of a thread's share of a long step, which takes longer than to wake that thread (2 ms).
     static const long LONG_STEP = 16 * 1024 * 1024;
     """
-    const long SHORT_STEP, LONG_STEP
+    const long LONE_STEP, SHORT_STEP, LONG_STEP
 
 cdef extern from "pace.hpp" namespace "fastrnn" nogil:
     cdef cppclass Pace:
@@ -16,6 +17,13 @@ cdef extern from "pace.hpp" namespace "fastrnn" nogil:
         void end(bint shared)
         @staticmethod
         void after_fork()
+
+cdef extern from "crew.hpp" namespace "fastrnn" nogil:
+    cdef cppclass Crew:
+        int muster(int threads, bint patient)
+        void share[T](Scan[T]*, void (*)(Scan[T]*, Barrier*, int, int) noexcept nogil, int threads)
+    Crew& crew()
+    void hire_anew()
 
 
 def fits(x, cnp.ndarray like not None):
@@ -69,9 +77,11 @@ cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     cdef cnp.ndarray x = np.empty((0, stream.params["W"].shape[0]), stream.params["W"].dtype)
     cdef cnp.ndarray c = stream.states[1] if len(stream.states) > 1 else None
     cdef size_t size
+    cdef long r
     one = np.empty(1, np.int64)
     describe(s, cell, stream.params, x, stream.states[0], c, stream.noise, one, one, Trace(x, c), False)
     s.start, s.rows = &stream.start, &stream.rows
+    s.interleaved = not s.blas and not s.cell.normed and not s.cell.full
     compose(s, False)
     plan(s, False)
     size = carve(s, NULL, False)
@@ -82,6 +92,9 @@ cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     if not s.blas:
         pack(s, 0, 1)
         s.packed = True
+        if s.params.b_rec != NULL:
+            for r in range(s.N):
+                memcpy(s.pre + (r * s.cell.blocks + 2) * s.H, s.params.b_rec, s.H * sizeof(floating))
         # nobody reads the plain matrices again
         for name in ("W", "U", "P", "W_proj"):
             stream.params.pop(name, None)
@@ -104,15 +117,28 @@ cdef int advance(Scan[floating]* s, Pace* pace, cnp.ndarray x, cnp.ndarray y) ex
 cdef void advance_one(Scan[floating]* s, Pace* pace) noexcept:
     """One step in the stream's own scratch."""
     cdef long work = s.N * (s.D + s.S) * s.H * s.cell.gates
-    if work < SHORT_STEP:
+    s.backwards = not s.backwards
+    if work < LONE_STEP:
         share_out(s, 1)
         run(s, False)
-        return
+    elif work < SHORT_STEP:
+        share_step(s, pace, work)
+    else:
+        with nogil:
+            share_step(s, pace, work)
+
+
+cdef void share_step(Scan[floating]* s, Pace* pace, long work) noexcept nogil:
+    """One step on as many threads as are worth while, and there."""
+    cdef bint long_step = work >= 2 * LONG_STEP
     share_out(s, _threads if pace.begin() else work // LONG_STEP)
-    use_team(s.threads)
-    with nogil:
+    s.threads = crew().muster(s.threads, long_step)
+    s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
+    if s.threads == 1:
         run(s, False)
-        pace.end(s.threads > 1)
+    else:
+        crew().share(s, forward_loop[floating], s.threads)
+    pace.end(s.threads > 1)
 
 
 cdef int advance_many(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y, long steps) except -1:

@@ -77,12 +77,44 @@ void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit
   }
 }
 
+// Bring a tile of a product with G gate blocks to where it belongs.
+template <int G, class T>
+FASTRNN_INLINE void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
+  constexpr int V = width<T>;
+  for (int v = 0; v < vectors; ++v) {
+    const long column = (u + v) * V;
+    const int n = int(smaller(V, p->columns - column));
+    for (int g = 0; g < G; ++g) {
+      const Vec<T> bias = p->bias ? load<T>(p->bias + g * p->columns + column, n) : Vec<T>{};
+#pragma GCC unroll 1
+      for (int r = 0; r < rows; ++r) {
+        T* out = p->out + number_of(p->out_rows, row + r) * p->ld + p->block[g] + column;
+        store<T>(out, tile[r * stride + v * G + g] + (p->add ? load<T>(out, n) : bias), n);
+      }
+    }
+  }
+}
+
+// A tile of a product with G gate blocks: some rows, and `count` panels of `inside` unit vectors from vector u on.
+template <int G, class T>
+FASTRNN_INLINE void make_tile(const Product<T>* p, long row, int rows, long u, int inside, int count) {
+  alignas(64) Vec<T> tile[MAX_TILE];
+  const int NV = inside * G;
+  const T* panel = p->panels + u * G * p->K * width<T>;
+  kernel_for<T>(NV, count, rows)(p->a + row * p->row_stride, nullptr, p->row_stride, p->k_stride, panel,
+                                 p->K * NV * width<T>, p->K, panel, tile);
+  put_tile<G>(p, tile, NV, row, rows, u, count * inside);
+}
+
 // Forward or backward step of one cell over a tile of the product.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
+               vectors<T>(unit1), s.backwards,
+               [&](long row, int rows, long u, int inside, int count) {
+                 if (s.input) make_tile<Cell::G>(s.input, row, rows, u, inside, count);
+               },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
@@ -98,7 +130,7 @@ template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), s.backwards, [](long, int, long, int) {},
+               vectors<T>(unit1), s.backwards, [](long, int, long, int, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
@@ -157,25 +189,26 @@ template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long r
     for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * width<T>, 1);
 }
 
-template <class T>
-void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
-  constexpr int V = width<T>;
-  for_tiles<T>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, 1, unit_vectors(1), vectors<T>(p->columns),
-               row0, row1, column0 / V, vectors<T>(column1), false,
-               [&](long row, int rows, long u, int n) {
-                 if (p->add) prefetch_tile(p, row, rows, u, n);
+template <int G, class T>
+void product_of(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  for_tiles<T>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, G, unit_vectors(G), vectors<T>(p->columns),
+               row0, row1, column0 / width<T>, vectors<T>(column1), false,
+               [&](long row, int rows, long u, int inside, int count) {
+                 if (p->add) prefetch_tile(p, row, rows, u, count * inside);
                },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
-                 for (int v = 0; v < vectors; ++v) {
-                   const int n = int(smaller(V, p->columns - (u + v) * V));
-                   Vec<T> bias = p->bias ? load<T>(p->bias + (u + v) * V, n) : Vec<T>{};
-#pragma GCC unroll 1
-                   for (int r = 0; r < rows; ++r) {
-                     T* out = p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * V;
-                     store<T>(out, tile[r * stride + v] + (p->add ? load<T>(out, n) : bias), n);
-                   }
-                 }
+                 put_tile<G>(p, tile, stride, row, rows, u, vectors);
                });
+}
+
+template <class T>
+void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  switch (p->gates) {
+    case 1: return product_of<1>(p, row0, row1, column0, column1);
+    case 2: return product_of<2>(p, row0, row1, column0, column1);
+    case 3: return product_of<3>(p, row0, row1, column0, column1);
+    default: return product_of<4>(p, row0, row1, column0, column1);
+  }
 }
 
 // Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a

@@ -9,6 +9,8 @@
 
 namespace fastrnn {
 
+constexpr int MAX_GATES = 4;
+
 // The elementwise steps. Those of the first line are fused for the usual functions. ANY: with the functions, the clip and
 // the peepholes of Rules; an LSTM then has two, one that makes c and one that makes h, with or without the gate f.
 enum Epilogue {
@@ -35,6 +37,22 @@ template <class T> struct Rules {
   const T* p = nullptr;  // (3 or 2, H): diagonal peepholes, or null
 };
 
+// out = a . panels (+ bias), or with add: out += a . panels
+template <class T> struct Product {
+  long K, columns;
+  const T* a;       // element (row, k) at a[row * row_stride + k * k_stride]
+  long row_stride, k_stride;
+  const T* panels;  // packed (K, gates*columns), columns in the place of units
+  const T* bias;    // (gates*columns,) or null
+  T* out;           // those of gate g from element block[g] of a row on
+  long ld;
+  bool add;
+  const int64_t* a_rows = nullptr;    // the product's row r is row a_rows[r] of a, and row r where null
+  const int64_t* out_rows = nullptr;  // the same of out
+  int gates = 1;
+  long block[MAX_GATES] = {};
+};
+
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
   long H;
@@ -42,6 +60,7 @@ template <class T> struct Forward {
   long K;
   const T* a;       // (rows, K), ld K: the state before, or r*h for GRU_BEFORE_OUTPUT
   const T* panels;  // packed (K, G*H); see Kernels::pack
+  const Product<T>* input;  // makes the rows and units of pre just before they are read; null: they are there
   const T* pre;     // (rows, ld pre_ld): projected input and biases, one block after another from block 0
   long pre_ld;
   T* gates;         // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
@@ -126,20 +145,6 @@ template <class T> struct ColumnSums {
   const T* b;
   long ldb;
   T* sums;
-};
-
-// out[:, :columns] = a . panels (+ bias), or with add: out += a . panels
-template <class T> struct Product {
-  long K, columns;
-  const T* a;       // element (row, k) at a[row * row_stride + k * k_stride]
-  long row_stride, k_stride;
-  const T* panels;  // packed (K, columns) with G = 1
-  const T* bias;    // (columns,) or null
-  T* out;
-  long ld;
-  bool add;
-  const int64_t* a_rows = nullptr;    // the product's row r is row a_rows[r] of a, and row r where null
-  const int64_t* out_rows = nullptr;  // the same of out
 };
 
 // out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, and sums (columns,) += column sums of b.
