@@ -110,6 +110,8 @@ FASTRNN_INLINE void make_tile(const Product<T>* p, long row, int rows, long u, i
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
+  if (row1 - row0 == 1)
+    for (long k = 0; k < s.K; k += LINE / sizeof(T)) __builtin_prefetch(s.a + row0 * s.K + k);
   for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, int inside, int count) {
