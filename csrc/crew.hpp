@@ -37,12 +37,14 @@ class Crew {
 
   // Run the loop on as many threads as muster() has returned.
   template <class T> void share(Scan<T>* scan, Loop<T> loop, int threads) {
-    Shared<T> shared{scan, loop, threads, {}};
+    Barrier barrier;
     for (int k = 1; k < threads; ++k) {
-      helper_[k].run = &Shared<T>::run, helper_[k].shared = &shared;
-      helper_[k].state.store(AT_WORK, std::memory_order_release);
+      Helper& helper = helper_[k];
+      helper.run = &run<T>, helper.scan = scan, helper.loop = reinterpret_cast<void (*)()>(loop);
+      helper.barrier = &barrier, helper.threads = threads;
+      helper.state.store(AT_WORK, std::memory_order_release);
     }
-    loop(scan, &shared.barrier, 0, threads);
+    loop(scan, &barrier, 0, threads);
     for (int k = 1; k < threads; ++k)
       for (Spin spin; helper_[k].state.load(std::memory_order_acquire) == AT_WORK;) spin.once();
     taken_.store(false, std::memory_order_release);
@@ -53,26 +55,21 @@ class Crew {
   static constexpr Clock::duration PAUSE = std::chrono::microseconds(300);  // a helper spins for this long
   static constexpr int LOOKS = 64;  // at its state, between two at the clock
 
-  // What the threads share.
-  template <class T> struct Shared {
-    Scan<T>* scan;
-    Loop<T> loop;
-    int threads;
-    Barrier barrier;
-
-    static void run(void* shared, int thread) {
-      auto* self = static_cast<Shared*>(shared);
-      self->loop(self->scan, &self->barrier, thread, self->threads);
-    }
-  };
-
   enum State { ABSENT, ASLEEP, WAKING, READY, AT_WORK };
 
+  // One cache line, so that a helper has all it needs to begin when it sees that it is to.
   struct alignas(64) Helper {
     std::atomic<int> state{ABSENT};
-    void (*run)(void* shared, int thread) = nullptr;
-    void* shared = nullptr;
+    int threads = 0;
+    void (*run)(const Helper& self, int thread) = nullptr;
+    void (*loop)() = nullptr;  // a Loop<T>
+    void* scan = nullptr;
+    Barrier* barrier = nullptr;
   };
+
+  template <class T> static void run(const Helper& self, int thread) {
+    reinterpret_cast<Loop<T>>(self.loop)(static_cast<Scan<T>*>(self.scan), self.barrier, thread, self.threads);
+  }
 
   // Whether the helper spins; where not, it is woken.
   bool is_up(Helper& helper, int number, bool patient) {
@@ -106,7 +103,7 @@ class Crew {
       for (Clock::time_point end = Clock::now() + PAUSE; Clock::now() < end;)
         for (int look = 0; look < LOOKS; ++look) {
           if (me->state.load(std::memory_order_acquire) == AT_WORK) {
-            me->run(me->shared, number);
+            me->run(*me, number);
             me->state.store(READY, std::memory_order_release);
             end = Clock::now() + PAUSE;
           }

@@ -119,17 +119,21 @@ template <class T> struct Scan {
   bool blas;         // products by BLAS, one thread here
   bool packed = false;  // weights are packed already: a session's, kept from call to call
   bool interleaved = false;  // W's panels lie as U's do, gates side by side, so that a step may project its own input
-  bool backwards = false;    // how the step before the first went over its panels
-  bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
-  int threads;
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;
 
+  // what a stream changes from step to step: side by side, since every helper's cache has to fetch it
+  const T* x = nullptr;
+  T* y = nullptr;
+  int threads;
+  bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
+  bool backwards = false;    // how the step before the first went over its panels
+
   Params<T> params, grads;
   const int64_t* codes = nullptr;  // null, or x and dx are a table's: packed row r has row codes[r] of (V, gates*H)
-  const T *x = nullptr, *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
+  const T *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
   long new_h_ld = 0, new_c_ld = 0;  // 0: one row for all
-  T *y = nullptr, *gates = nullptr, *c = nullptr, *c_new = nullptr;
+  T *gates = nullptr, *c = nullptr, *c_new = nullptr;
   T *x_hat = nullptr, *u_hat = nullptr, *x_scale = nullptr, *u_scale = nullptr;
   bool keep;
   const T *dy = nullptr, *dcells = nullptr;

@@ -106,12 +106,19 @@ FASTRNN_INLINE void make_tile(const Product<T>* p, long row, int rows, long u, i
   put_tile<G>(p, tile, NV, row, rows, u, count * inside);
 }
 
+// The lines of a row, all at once: another thread may have written them.
+template <class T> FASTRNN_INLINE void prefetch_row(const T* row, long n) {
+  for (long k = 0; k < n; k += LINE / long(sizeof(T))) __builtin_prefetch(row + k);
+}
+
 // Forward or backward step of one cell over a tile of the product.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  if (row1 - row0 == 1)
-    for (long k = 0; k < s.K; k += LINE / sizeof(T)) __builtin_prefetch(s.a + row0 * s.K + k);
+  if (row1 - row0 == 1) {
+    if (s.input) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
+    prefetch_row(s.a + row0 * s.K, s.K);
+  }
   for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, int inside, int count) {
