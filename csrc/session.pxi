@@ -57,7 +57,9 @@ cdef class Stream:
         widths = (cell.output_size(H), H)
         self.is_float = dtype == np.float32
         self.start, self.rows = 0, N
-        self.states = tuple([np.zeros((N, width), dtype) for _, width in zip(cell.states, widths)])
+        self.states = tuple([empty((N, width), dtype) for _, width in zip(cell.states, widths)])
+        for state in self.states:
+            state[...] = 0
         self.params, self.noise = {name: array.copy() for name, array in params.items()}, noise
         if self.is_float:
             open_stream(&self.f32, self, cell)

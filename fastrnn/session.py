@@ -245,8 +245,8 @@ class Session:
         self._fits, self._empty = module.fits, backend.current().empty
         # what an x_t that needs no further look is like; indices always need one, at their range
         self._like = None if model.input_size is None else np.empty((N, model.input_size), model.dtype)
-        inner = [np.empty((N, width), model.dtype) for width in self._widths[:-1]]
-        rings = [np.empty((N, self._widths[-1]), model.dtype) for _ in range(2)]
+        inner = [self._empty((N, width), model.dtype) for width in self._widths[:-1]]
+        rings = [self._empty((N, self._widths[-1]), model.dtype) for _ in range(2)]
         runs = [part.run for part in self._parts]
         self._chains = cycle([list(zip(runs, [*inner, ring], strict=True)) for ring in rings])
         self._turn = threading.Lock()
