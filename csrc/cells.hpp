@@ -17,7 +17,7 @@ using fastrnn::Forward;
 
 // Gate block g of the projected input. The buffer has slack behind its last row, so a whole vector may be read.
 template <class T> FASTRNN_INLINE Vec<T> pre(const Forward<T>& s, long row, long u, int g) {
-  return load<T>(s.pre + row * s.pre_ld + g * s.H + u);
+  return load<T>(s.pre + row * s.pre_ld + g * s.block + u);
 }
 
 template <class T> FASTRNN_INLINE Vec<T> gate(const Backward<T>& s, long row, long u, int n, int g) {
@@ -25,7 +25,7 @@ template <class T> FASTRNN_INLINE Vec<T> gate(const Backward<T>& s, long row, lo
 }
 
 template <class T> FASTRNN_INLINE void save(const Forward<T>& s, long row, long u, int n, int g, Vec<T> v) {
-  store<T>(s.gates + row * s.gates_ld + g * s.H + u, v, n);
+  store<T>(s.gates + row * s.gates_ld + g * s.block + u, v, n);
 }
 
 template <class T> FASTRNN_INLINE void save_da(const Backward<T>& s, long row, long u, int n, int g, Vec<T> v) {
@@ -223,7 +223,7 @@ template <bool coupled> struct LstmOutput {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
       const long at = row * s.H + u;
-      Vec<T> o = acc[0] + load<T>(s.gates + row * s.gates_ld + o_block * s.H + u, n);
+      Vec<T> o = acc[0] + load<T>(s.gates + row * s.gates_ld + o_block * s.block + u, n);
       if (rules.p) o += rounded(load<T>(s.c + at, n) * load<T>(rules.p + peephole * s.H + u, n));
       o = recurrent(rules, o);
       save(s, row, u, n, o_block, o);
@@ -373,7 +373,7 @@ template <bool any> struct GruBeforeOutput {
     candidates<any>(s, candidate, rows);
     for (int r = 0; r < rows; ++r) {
       const long at = (row + r) * s.H + u;
-      Vec<T> z = load<T>(s.gates + (row + r) * s.gates_ld + s.H + u, n);
+      Vec<T> z = load<T>(s.gates + (row + r) * s.gates_ld + s.block + u, n);
       store<T>(s.h + at, z * (load<T>(s.h_prev + at, n) - candidate[r]) + candidate[r], n);
       save(s, row + r, u, n, 2, candidate[r]);
     }

@@ -98,8 +98,8 @@ class Crew {
 
   // A helper's life, which ends with the process.
   void help(Helper* me, int number) {
-    for (;; sleep(me)) {
-      me->state.store(READY, std::memory_order_release);
+    me->state.store(READY, std::memory_order_release);
+    for (;; sleep(me))
       for (Clock::time_point end = Clock::now() + PAUSE; Clock::now() < end;)
         for (int look = 0; look < LOOKS; ++look) {
           if (me->state.load(std::memory_order_acquire) == AT_WORK) {
@@ -109,7 +109,6 @@ class Crew {
           }
           relax();
         }
-    }
   }
 
   // Unless a stream has mustered the crew, and counts on those that are ready.
@@ -119,6 +118,7 @@ class Crew {
     taken_.store(false, std::memory_order_release);
     std::unique_lock<std::mutex> lock(mutex_);
     wake_.wait(lock, [me] { return me->state.load(std::memory_order_relaxed) != ASLEEP; });
+    me->state.store(READY, std::memory_order_release);
   }
 
   std::atomic<bool> taken_{false};  // by a stream from muster() to share(), by a helper that goes to sleep

@@ -41,7 +41,7 @@ template <class T> void find_forward(const Scan<T>& s, long t, long low, At<T>* 
 }
 
 template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step) {
-  step->H = s.H, step->rules = &s.rules;
+  step->H = step->block = s.H, step->rules = &s.rules;
   step->backwards = !step->backwards;
   step->pre = at[PRE].at, step->pre_ld = at[PRE].ld;
   step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;

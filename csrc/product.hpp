@@ -110,7 +110,8 @@ template <class T> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int count, int 
 // Calls body(tile, stride, row, rows, vector, vectors) for every tile of rows row0..row1 and vectors first..last of a
 // packed matrix with G gate blocks, `shared` unit vectors a panel.
 //
-// Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]; a single row may span panels.
+// Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]. The tile of a lone row has as many vectors
+// as others have rows: the body then has enough chains of operations that do not wait for each other.
 // `before` is called before a tile's product: before(row, rows, vector, inside, count), for `count` panels of `inside` unit
 // vectors. With `numbers`, row r of a is its row
 // numbers[r].
@@ -126,36 +127,35 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
   alignas(64) Vec<T> tile[MAX_TILE];
   if (K == 0)
     for (Vec<T>& v : tile) v = Vec<T>{};
-  const bool one_by_one = row1 - row0 != 1 || (K > 0 && turns_pay<T>(K, G, last - first, shared));
-  const long group = (one_by_one ? 1 : row_panels(shared * G)) * shared;
+  const bool lone = row1 - row0 == 1, turning = K > 0 && turns_pay<T>(K, G, last - first, shared);
+  const long piece = (lone && !turning ? row_panels(shared * G) : 1) * shared, group = lone ? MAX_ROWS : shared;
   const long groups = (last - first + group - 1) / group;
   for (long g = 0; g < groups; ++g) {
-    long u = first + (backwards ? groups - 1 - g : g) * group;
-    const long end = u + group < last ? u + group : last;
-    while (u < end) {
-      int inside = int(units - u < shared ? units - u : shared);
-      int count = end - u > inside ? int((end - u) / inside) : 1;
-      int NV = inside * G;
-      long panel_stride = K * NV * width<T>;
-      const T* panel = panels + u * G * K * width<T>;
-      int most = tile_rows(NV);
-      long tiles = (row1 - row0 + most - 1) / most;
-      for (long t = 0, row = row0; t < tiles; ++t) {
-        int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
-        before(row, rows, u, inside, count);
-        if (K > 0) {
-          const Multiply<T> kernel = kernel_for<T>(NV, count, rows);
-          const long next = backwards ? -panel_stride : panel_stride;
-          const T* ahead = panel + (t < NV ? next + t * K * LINE / long(sizeof(T)) : 0);
-          if (numbers)
-            kernel(a, numbers + row, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
-          else
-            kernel(a + row * row_stride, nullptr, row_stride, k_stride, panel, panel_stride, K, ahead, tile);
+    const long u0 = first + (backwards ? groups - 1 - g : g) * group, end = u0 + group < last ? u0 + group : last;
+    const long pieces = (end - u0 + piece - 1) / piece;
+    const int stride = int(units - u0 < shared ? units - u0 : shared) * G, most = tile_rows(stride);
+    const long tiles = (row1 - row0 + most - 1) / most;
+    for (long t = 0, row = row0; t < tiles; ++t) {
+      const int rows = int((row1 - row0) * (t + 1) / tiles + row0 - row);
+      for (long p = 0; p < pieces; ++p) {
+        long u = u0 + (backwards ? pieces - 1 - p : p) * piece;
+        for (const long stop = u + piece < end ? u + piece : end; u < stop;) {
+          const int inside = int(units - u < shared ? units - u : shared);
+          const int count = stop - u > inside ? int((stop - u) / inside) : 1, NV = inside * G;
+          before(row, rows, u, inside, count);
+          if (K > 0) {
+            const T* panel = panels + u * G * K * width<T>;
+            const long panel_stride = K * NV * width<T>, next = backwards ? -panel_stride : panel_stride;
+            const T* ahead = panel + (t < NV ? next + t * K * LINE / long(sizeof(T)) : 0);
+            const T* left = numbers ? a : a + row * row_stride;
+            kernel_for<T>(NV, count, rows)(left, numbers ? numbers + row : nullptr, row_stride, k_stride, panel,
+                                           panel_stride, K, ahead, tile + (u - u0) * G);
+          }
+          u += long(count) * inside;
         }
-        body(tile, NV, row, rows, u, count * inside);
-        row += rows;
       }
-      u += long(count) * inside;
+      body(tile, stride, row, rows, u0, end - u0);
+      row += rows;
     }
   }
 }

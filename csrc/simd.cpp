@@ -111,27 +111,38 @@ template <class T> FASTRNN_INLINE void prefetch_row(const T* row, long n) {
   for (long k = 0; k < n; k += LINE / long(sizeof(T))) __builtin_prefetch(row + k);
 }
 
+// A step of row `row` alone in which vectors of units take the place of rows: vector v stands in row v, at unit row * H + u.
+template <class T> FASTRNN_INLINE Forward<T> of_vectors(const Forward<T>& s, long row) {
+  Forward<T> turned = s;
+  turned.H = turned.pre_ld = turned.gates_ld = width<T>;
+  turned.pre += row * (s.pre_ld - s.H);
+  if (s.gates) turned.gates += row * (s.gates_ld - s.H);
+  return turned;
+}
+
 // Forward or backward step of one cell over a tile of the product.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  if (row1 - row0 == 1) {
-    if (s.input) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-    prefetch_row(s.a + row0 * s.K, s.K);
-  }
+  // the vectors of a lone row advance together, as rows do; peepholes are the same for all rows, not for all vectors
+  const bool lone = row1 - row0 == 1 && !s.rules->p;
+  const Forward<T> turned = lone ? of_vectors(s, row0) : s;
+  if (s.input && row1 - row0 == 1) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
   for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, int inside, int count) {
                  if (s.input) make_tile<Cell::G>(s.input, row, rows, u, inside, count);
+                 if (rows == 1) prefetch_row(s.a + row * s.K, s.K);
                },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
-                 for (int v = 0; v < vectors; ++v) {
-                   const int n = int(smaller(V, s.H - (u + v) * V));
-                   if (n == V)
-                     Cell::forward(s, tile + v * Cell::G, stride, row, rows, (u + v) * V, V);
-                   else
-                     Cell::forward(s, tile + v * Cell::G, stride, row, rows, (u + v) * V, n);
-                 }
+                 const int whole = int(smaller(vectors, s.H / V - u));
+                 if (lone) stride = Cell::G, rows = whole;
+                 for (int v = 0; v < whole; v += lone ? whole : 1)
+                   Cell::forward(turned, tile + v * Cell::G, stride, lone ? 0 : row, rows,
+                                 (lone ? row * s.H : 0) + (u + v) * V, V);
+                 if (whole < vectors)
+                   Cell::forward(s, tile + whole * Cell::G, stride, row, lone ? 1 : rows, (u + whole) * V,
+                                 int(s.H - (u + whole) * V));
                });
 }
 

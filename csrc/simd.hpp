@@ -55,7 +55,8 @@ template <class T> struct Product {
 
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
-  long H;
+  long H;           // also from row to row of the arrays (rows, H)
+  long block;       // from gate block to gate block of pre and gates: H
   bool backwards;   // take the panels from the last to the first
   long K;
   const T* a;       // (rows, K), ld K: the state before, or r*h for GRU_BEFORE_OUTPUT
