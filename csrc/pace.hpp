@@ -31,7 +31,7 @@ class Pace {
       alone_ = std::min(alone_, took);
     } else if (++shared_ > 1) {  // the first one wakes the team
       lost_ = std::max(lost_ + took - alone_, Clock::duration::zero());
-      if (lost_ > MOST_LOST * alone_) lose_patience();
+      if (lost_ > std::max<Clock::duration>(MOST_LOST * alone_, LEAST_LOST)) lose_patience();
     }
   }
 
@@ -43,6 +43,7 @@ class Pace {
   static constexpr Clock::duration PAUSE = std::chrono::microseconds(200);  // no thread of a team sleeps so soon
   static constexpr Clock::duration PATIENCE = std::chrono::milliseconds(5), MOST_PATIENCE = std::chrono::seconds(1);
   static constexpr int MOST_LOST = 64;  // steps
+  static constexpr Clock::duration LEAST_LOST = std::chrono::milliseconds(2);  // as other programs' turns cost anyone
 
   static std::atomic<int>& running() {
     static std::atomic<int> steps{0};
