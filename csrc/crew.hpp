@@ -1,8 +1,8 @@
 // Threads that help with the steps of streams.
 //
 // A stream's step is shorter than it takes to open and to close an OpenMP region. A helper waits for its share of the next
-// step spinning, so that it has begun within a fraction of a microsecond, and goes to sleep when none has come for a while.
-// It is not waited for then: whoever wants it wakes it, and does without it in the meantime.
+// step spinning, so that it begins within a fraction of a microsecond, and goes to sleep when none has come for a while. It
+// is not waited for then: who wants it wakes it, and does without it in the meantime, unless the step is a long one.
 #pragma once
 
 #include <algorithm>
@@ -111,7 +111,7 @@ class Crew {
         }
   }
 
-  // Unless a stream has mustered the crew, and counts on those that are ready.
+  // Until woken; not at all while a stream has mustered the crew, and counts on those that are ready.
   void sleep(Helper* me) {
     if (taken_.exchange(true, std::memory_order_acquire)) return;
     me->state.store(ASLEEP, std::memory_order_relaxed);

@@ -208,7 +208,7 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
 
 
 cdef bint makes_input(Scan[floating]* s) noexcept nogil:
-    """Whether the steps project their own input: a step of few rows by itself, where that saves a pass and a barrier."""
+    """Whether the steps project their own input: one step alone does, which saves a pass over pre and a barrier."""
     return s.interleaved and s.steps == 1
 
 

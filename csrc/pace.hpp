@@ -29,7 +29,7 @@ class Pace {
     const Clock::duration took = ended_ - began_;
     if (!shared) {
       alone_ = std::min(alone_, took);
-    } else if (++shared_ > 1) {  // the first one wakes the team
+    } else if (++shared_ > 1) {  // the first one brings the weights to the team's caches
       lost_ = std::max(lost_ + took - alone_, Clock::duration::zero());
       if (lost_ > std::max<Clock::duration>(MOST_LOST * alone_, LEAST_LOST)) lose_patience();
     }

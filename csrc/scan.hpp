@@ -122,12 +122,12 @@ template <class T> struct Scan {
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;
 
-  // what a stream changes from step to step: side by side, since every helper's cache has to fetch it
+  // What a stream changes from step to step stands together, since every helper's cache has to fetch it.
   const T* x = nullptr;
   T* y = nullptr;
   int threads;
-  bool by_rows;      // threads split rows and never meet inside a chunk; else they split units and meet after every op
-  bool backwards = false;    // how the step before the first went over its panels
+  bool by_rows;            // threads split rows and never meet inside a chunk; else they split units and meet after every op
+  bool backwards = false;  // how the step before the first went over its panels
 
   Params<T> params, grads;
   const int64_t* codes = nullptr;  // null, or x and dx are a table's: packed row r has row codes[r] of (V, gates*H)
@@ -209,6 +209,7 @@ struct Spin {
   }
 };
 
+// A barrier for threads that share a call.
 struct Barrier {
   std::atomic<int> arrived{0};
   std::atomic<int> phase{0};

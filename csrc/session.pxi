@@ -94,6 +94,7 @@ cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     if not s.blas:
         pack(s, 0, 1)
         s.packed = True
+        # a block of pre that every step reads and none writes
         if s.params.b_rec != NULL:
             for r in range(s.N):
                 memcpy(s.pre + (r * s.cell.blocks + 2) * s.H, s.params.b_rec, s.H * sizeof(floating))
@@ -131,7 +132,7 @@ cdef void advance_one(Scan[floating]* s, Pace* pace) noexcept:
 
 
 cdef void share_step(Scan[floating]* s, Pace* pace, long work) noexcept nogil:
-    """One step on as many threads as are worth while, and there."""
+    """One step, on as many threads as it is worth sharing between and are awake."""
     cdef bint long_step = work >= 2 * LONG_STEP
     share_out(s, _threads if pace.begin() else work // LONG_STEP)
     s.threads = crew().muster(s.threads, long_step)

@@ -208,7 +208,7 @@ class Session:
     of a Dense called with as many rows.
 
     Backend, instruction set and way to multiply are those in use when the session was made; the number of threads is
-    that of the call. Threads share a step that is wide enough, from an LSTM of about 200 units on, once steps have
+    that of the call. Threads share a step that is wide enough, from an LSTM of about 100 units on, once steps have
     followed one another for some milliseconds without a pause, and for as long as that makes them quicker: a stream
     that steps at the pace of a sensor has one thread, since to wake another would take longer than the step.
 

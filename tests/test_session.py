@@ -88,18 +88,19 @@ def test_a_call_and_the_models_call_agree(backend, gemm, name, dtype):
     assert_near(session.state, state)
 
 
+@pytest.mark.parametrize(("size", "T"), [(300, 1500), (550, 400)])
 @pytest.mark.parametrize("N", [1, 2])
 @pytest.mark.parametrize("name", RECURRENT)
-def test_any_number_of_threads(simd, name, N, threads):
+def test_any_number_of_threads(simd, name, N, threads, size, T):
     """Steps wide enough to be shared, and so many one after the other that they are; the number changes under way."""
-    layer = wide(name, "float32", 550)
-    x = inputs(name, N, 400, "float32")
+    layer = wide(name, "float32", size)
+    x = inputs(name, N, T, "float32")
     fastrnn.set_num_threads(1)
     y, state = layer(x)
     session = Session(layer, batch=N)
     x = np.ascontiguousarray(x.swapaxes(0, 1))
     for t, x_t in enumerate(x):
-        fastrnn.set_num_threads(2 if t < 390 else (3, 8, 1, 2)[t % 4])
+        fastrnn.set_num_threads(2 if t < T - 100 else (3, 8, 1, 2)[t % 4])
         assert np.array_equal(session.step(x_t), y[:, t]), t
     assert_equal(session.state, state)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -92,6 +94,19 @@ def test_sessions_at_the_same_time(backend, size):
         assert_equal(result, expected)
 
 
+@pytest.mark.parametrize("size", [200, 300])
+def test_sessions_that_want_the_same_helpers(compiled, threads, size):
+    """Steps that would be shared, of two sessions at once; the wider ones without the GIL."""
+    fastrnn.set_num_threads(2)
+    layer = wide("LSTM", "float32", size)
+    x = inputs("LSTM", 1, 2_000, "float32")
+    expected = stepped(Session(layer), x)
+    sessions = [Session(layer) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for result in pool.map(lambda session: stepped(session, x), sessions):
+            assert_equal(result, expected)
+
+
 class Held:
     """A part that waits in the middle of a step."""
 
@@ -127,6 +142,17 @@ def test_one_session_for_one_thread_at_a_time(backend, monkeypatch):
     session.step(x[:, 1])
 
 
+def _wait_for(child: int) -> None:
+    """For a child that must end, and say that all was well."""
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # threads are there: that is the point
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("size", [130, 400])
@@ -141,14 +167,49 @@ def test_a_session_in_the_child_of_a_fork(compiled, threads, size):
     child = os.fork()
     if child == 0:
         os._exit(0 if np.array_equal(session.step(x[:, -1]), y[:, -1]) else 1)
-    deadline = time.monotonic() + 20
-    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if ended[0] == 0:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert ended == (child, 0)
+    _wait_for(child)
     assert_equal(session.step(x[:, -1]), y[:, -1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_of_a_fork_has_helpers_of_its_own(compiled, threads):
+    """The parent's are at work when it forks, and the child, which has lost them, steps for as long."""
+    fastrnn.set_num_threads(2)
+    layer = wide("LSTM", "float32", 200)
+    x = inputs("LSTM", 1, 4_000, "float32")
+    y = stepped(Session(layer), x)
+    session = Session(layer)
+    assert_equal(stepped(session, x[:, :2_000]), y[:, :2_000])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(stepped(session, x[:, 2_000:]), y[:, 2_000:]) else 1)
+    _wait_for(child)
+    assert_equal(stepped(session, x[:, 2_000:]), y[:, 2_000:])
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+def test_the_interpreter_ends_while_helpers_wait(compiled, in_a_thread):
+    code = """
+import sys, threading, time
+import numpy as np
+import fastrnn
+fastrnn.set_num_threads(2)
+session, x_t = fastrnn.Session(fastrnn.LSTM(200, 200)), np.zeros((1, 200), "float32")
+def step():
+    while True:
+        session.step(x_t)
+        if not IN_A_THREAD and time.perf_counter() > end:
+            return
+end = time.perf_counter() + 0.05
+if IN_A_THREAD:
+    threading.Thread(target=step, daemon=True).start()
+    time.sleep(0.05)
+else:
+    step()
+""".replace("IN_A_THREAD", str(in_a_thread))
+    ended = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_error_inside_a_step_ends_its_turn(backend):
