@@ -18,7 +18,10 @@ class Pace {
   // A step begins: whether a team may have it. end() is to follow.
   bool begin() {
     began_ = Clock::now();
-    if (running().fetch_add(1, std::memory_order_relaxed) > 0 || began_ - ended_ > PAUSE) start_anew(began_);
+    if (running().fetch_add(1, std::memory_order_relaxed) > 0 || began_ - ended_ > PAUSE) {
+      if (shared_ > 1) patience_ = PATIENCE;  // the team of the steps before was worth while to the end
+      start_anew(began_);
+    }
     return began_ - since_ > patience_;
   }
 
@@ -28,7 +31,8 @@ class Pace {
     ended_ = Clock::now();
     const Clock::duration took = ended_ - began_;
     if (!shared) {
-      alone_ = std::min(alone_, took);
+      // their mean; but one that another program has interrupted counts no more than a slow one
+      alone_ += alone_ == Clock::duration::zero() ? took : (std::min(took, 2 * alone_) - alone_) / 8;
     } else if (++shared_ > 1) {  // the first one brings the weights to the team's caches
       lost_ = std::max(lost_ + took - alone_, Clock::duration::zero());
       if (lost_ > std::max<Clock::duration>(MOST_LOST * alone_, LEAST_LOST)) lose_patience();
@@ -51,7 +55,7 @@ class Pace {
   }
 
   void start_anew(Clock::time_point now) {
-    since_ = now, shared_ = 0, lost_ = Clock::duration::zero(), alone_ = Clock::duration::max() / (2 * MOST_LOST);
+    since_ = now, shared_ = 0, lost_ = alone_ = Clock::duration::zero();
   }
 
   // Wait longer before the next attempt, unless this one went well for long.
@@ -62,7 +66,7 @@ class Pace {
 
   Clock::time_point began_{}, ended_{}, since_{};  // of a step; of steps without a pause
   Clock::duration patience_ = PATIENCE;            // how long these are to go on before a team has them
-  Clock::duration alone_{};                        // the quickest step without a team
+  Clock::duration alone_{};                        // what a step without a team takes
   Clock::duration lost_{};                         // what the team's steps have taken longer than that, of late
   long shared_ = 0;
 };
