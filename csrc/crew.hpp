@@ -12,6 +12,9 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 #include "scan.hpp"
 
@@ -75,6 +78,7 @@ class Crew {
   bool is_up(Helper& helper, int number, bool patient) {
     int state = helper.state.load(std::memory_order_acquire);
     if (state == READY) return true;
+    caller_cpu_.store(this_cpu(), std::memory_order_relaxed);
     if (state == ABSENT && !hire(helper, number)) return false;
     if (state == ASLEEP) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -83,6 +87,35 @@ class Crew {
     }
     for (Spin spin; patient && helper.state.load(std::memory_order_acquire) != READY;) spin.once();
     return patient;
+  }
+
+  static int this_cpu() {
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+  }
+
+  // Leave the CPU of the thread that wants help: the system often starts and wakes a helper there, and then takes many
+  // milliseconds to move it.
+  static void leave(int cpu) {
+#ifdef __linux__
+    cpu_set_t all, others;
+    if (cpu < 0 || cpu != sched_getcpu() || sched_getaffinity(0, sizeof all, &all) != 0) return;
+    others = all;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+      sched_setaffinity(0, sizeof all, &all);
+#else
+    (void)cpu;
+#endif
+  }
+
+  // A helper that has come up.
+  void report(Helper* me) {
+    leave(caller_cpu_.load(std::memory_order_relaxed));
+    me->state.store(READY, std::memory_order_release);
   }
 
   bool hire(Helper& helper, int number) {
@@ -98,7 +131,7 @@ class Crew {
 
   // A helper's life, which ends with the process.
   void help(Helper* me, int number) {
-    me->state.store(READY, std::memory_order_release);
+    report(me);
     for (;; sleep(me))
       for (Clock::time_point end = Clock::now() + PAUSE; Clock::now() < end;)
         for (int look = 0; look < LOOKS; ++look) {
@@ -118,10 +151,12 @@ class Crew {
     taken_.store(false, std::memory_order_release);
     std::unique_lock<std::mutex> lock(mutex_);
     wake_.wait(lock, [me] { return me->state.load(std::memory_order_relaxed) != ASLEEP; });
-    me->state.store(READY, std::memory_order_release);
+    lock.unlock();
+    report(me);
   }
 
   std::atomic<bool> taken_{false};  // by a stream from muster() to share(), by a helper that goes to sleep
+  std::atomic<int> caller_cpu_{-1};
   std::mutex mutex_;
   std::condition_variable wake_;
   Helper helper_[MOST];  // number 0 is whoever calls
