@@ -307,7 +307,6 @@ cdef void add_gradient(
 ) noexcept nogil:
     """One of the weight gradients, of n packed rows; a thread's share of the columns."""
     cdef const Kernels[floating]* k = s.kernels
-    cdef long unit = k.panel_units(1)
     cdef Outer[floating] outer
     cdef int side
     outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
@@ -324,7 +323,7 @@ cdef void add_gradient(
                  outer.out[side], outer.ld)
         if s.blas:
             outer.M[side] = 0
-    k.outer(&outer, split(g.columns, unit, thread, threads), split(g.columns, unit, thread + 1, threads),
+    k.outer(&outer, split(g.columns, k.lanes, thread, threads), split(g.columns, k.lanes, thread + 1, threads),
             s.outer + thread * outer_scratch(s))
 
 
