@@ -182,16 +182,16 @@ cdef void prepare(Scan[floating]* s, int thread, int threads) noexcept nogil:
 
 
 cdef void fill_inner(Scan[floating]* s, long row0, long row1) noexcept nogil:
-    """Put the inner bias where the reset product is added to it: what adds in memory wants it afresh for every chunk, the
-    fused steps only read it."""
+    """Put the inner bias where the reset product is added to it: what adds in memory wants it afresh for every chunk,
+    the fused steps only read it."""
     cdef long H = s.H, ld = s.cell.blocks * H, r
     for r in range(row0, row1):
         memcpy(s.pre + r * ld + 2 * H, s.params.b_rec, H * sizeof(floating))
 
 
 cdef void project(Scan[floating]* s, const Share* share, long low, long n, int thread, int threads) noexcept nogil:
-    """pre = x W + b for a chunk's n packed rows, from row low on: for a thread's share of them, or, of few, for all of them
-    its share of the columns."""
+    """pre = x W + b for a chunk's n packed rows, from row low on: for a thread's share of them, or, of few, for all of
+    them its share of the columns."""
     cdef long first = share.first, last = share.last, column0 = 0, column1
     cdef long H = s.H, p, unit = s.kernels.panel_units(1)
     cdef bint by_columns = not s.apart and n < ROWS_PER_THREAD * threads and not s.cell.normed
@@ -288,7 +288,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
 cdef void input_gradient(
     Scan[floating]* s, const Share* share, long low, long n, int thread, int threads,
 ) noexcept nogil:
-    """dx of n packed rows from row low on; a thread's share of the rows, or, where they share rows, of the columns."""
+    """dx of n packed rows from row low on: a thread's share of the rows, or of a table the columns."""
     cdef long p, width = s.cell.gates * s.H, unit = s.kernels.lanes
     if s.dx == NULL:
         return

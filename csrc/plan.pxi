@@ -102,16 +102,19 @@ cdef Share share_of(
 ) noexcept nogil:
     """A thread's packed rows of steps t0..t1; ``places``: where packed rows stand in x or dx.
 
-    Where threads are apart these are its own, rows row0..row1 of every step: what it makes of them it finds in its own L2.
+    Where threads are apart these are its own, rows row0..row1 of every step: what it makes of them is in its own L2.
     """
     cdef Share share
     cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low, t, r
     cdef int64_t* rows
     cdef int64_t* at
+    share.rows = NULL
+    share.places = offset(places, low)
     if not s.apart:
         share.first, share.last = n * thread // threads, n * (thread + 1) // threads
-        share.rows = NULL
-        share.places = offset(places, low)
+        return share
+    if t1 - t0 == 1:
+        share.first, share.last = row0, row1
         return share
     rows = s.numbers + 2 * thread * s.chunk * s.N
     at = rows + s.chunk * s.N
@@ -158,7 +161,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
     arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
     arena.take_if(s.blas, s.product, N * max(S, H))
-    arena.take_if(s.apart, s.numbers, s.threads * 2 * rows)
+    arena.take_if(s.apart and s.steps > 1, s.numbers, s.threads * 2 * rows)
     if backward:
         arena.take(s.edge, N * width)
         arena.take(s.outer, s.threads * outer_scratch(s))

@@ -174,7 +174,7 @@ template <class T> struct Scan {
   T* dc_last = nullptr;        // (N, H): gradient of c that zoneout passes to the step before
   T* product = nullptr;        // (N, max(S, H)): a product by BLAS
   T* outer = nullptr;          // (threads, outer_scratch)
-  int64_t* numbers = nullptr;  // (threads, 2, chunk*N): a Share's
+  int64_t* numbers = nullptr;  // (threads, 2, chunk*N): a Share's, of several steps
 };
 
 // array + offset; null stays null.

@@ -2,8 +2,8 @@
 
 cdef extern from *:
     """
-    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wait for another thread, or to give
-    // up the GIL and wait for it, would take longer. Two threads begin to pay here (LSTM, N1, D = H = 192).
+    // Multiply-adds of a short step: it keeps to one thread and to the GIL, since to wait for another thread, or to
+    // give up the GIL and wait for it, would take longer. Two threads begin to pay here (LSTM, N1, D = H = 192).
     static const long SHORT_STEP = 256 * 1024;
     // Multiply-adds of a thread's share of a long step, which takes longer than to wake that thread (2 ms).
     static const long LONG_STEP = 16 * 1024 * 1024;

@@ -88,7 +88,7 @@ def test_a_call_and_the_models_call_agree(backend, gemm, name, dtype):
     assert_near(session.state, state)
 
 
-@pytest.mark.parametrize("N", [1, 2])
+@pytest.mark.parametrize("N", [1, 2, 9])
 @pytest.mark.parametrize("name", RECURRENT)
 def test_any_number_of_threads(simd, name, N, threads):
     """Steps wide enough to be shared, and so many one after the other that they are; the number changes under way."""
