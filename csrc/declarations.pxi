@@ -144,13 +144,17 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
     cdef cppclass At[T]:
         T* at
         long ld
+    cdef cppclass Share:
+        long first, last
+        const int64_t* rows
+        const int64_t* places
     cdef cppclass Segment:
         int gate, block, gates
     cdef cppclass Scan[T]:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, interleaved, backwards, by_rows, keep
+        bint blas, packed, interleaved, backwards, by_rows, apart, keep
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start
@@ -208,6 +212,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* dc_last
         T* product
         T* outer
+        int64_t* numbers
     void describe_cell(Cell*)
     void convert[T](const Rules[double]&, Rules[T]*)
     void compose[T](Scan[T]*, bint backward)
@@ -226,7 +231,7 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
 cdef extern from "lookup.hpp" namespace "fastrnn" nogil:
     void add_rows_by_number "fastrnn::add_rows"[T](
         const Kernels[T]&, const T* rows, long rows_ld, const int64_t* codes, long n, T* out, long out_ld, long columns)
-    void look_up[T](const Scan[T]&, long low, long row0, long row1)
+    void look_up[T](const Scan[T]&, long low, const Share&)
     void add_to_table[T](const Scan[T]&, long low, long n, long column0, long column1)
 
 cdef extern from "scan.hpp" namespace "fastrnn" nogil:

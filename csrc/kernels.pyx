@@ -173,15 +173,32 @@ cdef void run_beside(
 # ---------------------------------------------------------------------------------------------------------------------
 # Forward
 
-cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) noexcept nogil:
-    """pre = x W + b for the packed rows of steps t0..t1; a thread's share of the rows or, of few, of the columns."""
-    cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low
-    cdef long first = n * thread // threads, last = n * (thread + 1) // threads, column0 = 0, column1
-    cdef long H = s.H, ld = s.cell.blocks * H, r, p, unit
-    cdef bint by_columns = n < ROWS_PER_THREAD * threads and not s.cell.normed
+cdef void prepare(Scan[floating]* s, int thread, int threads) noexcept nogil:
+    """What is made once for the whole scan; a thread's share of it."""
+    cdef long rows = s.chunk * s.N
+    if not s.blas and not s.packed:
+        pack(s, thread, threads)
+    if s.params.b_rec != NULL and not s.blas and not s.cell.normed:
+        fill_inner(s, rows * thread // threads, rows * (thread + 1) // threads)
+
+
+cdef void fill_inner(Scan[floating]* s, long row0, long row1) noexcept nogil:
+    """Put the inner bias where the reset product is added to it: what adds in memory wants it afresh for every chunk,
+    the fused steps only read it."""
+    cdef long H = s.H, ld = s.cell.blocks * H, r
+    for r in range(row0, row1):
+        memcpy(s.pre + r * ld + 2 * H, s.params.b_rec, H * sizeof(floating))
+
+
+cdef void project(Scan[floating]* s, const Share* share, long low, long n, int thread, int threads) noexcept nogil:
+    """pre = x W + b for a chunk's n packed rows, from row low on: for a thread's share of them, or, of few, for all of
+    them its share of the columns."""
+    cdef long first = share.first, last = share.last, column0 = 0, column1
+    cdef long H = s.H, p, unit
+    cdef bint by_columns = not s.apart and n < ROWS_PER_THREAD * threads and not s.cell.normed
     cdef Product[floating] product
     if s.codes != NULL:
-        look_up(s[0], low, first, last)
+        look_up(s[0], low, share[0])
     else:
         if by_columns:
             first, last = 0, n
@@ -192,19 +209,17 @@ cdef void project(Scan[floating]* s, long t0, long t1, int thread, int threads) 
                 column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
             if s.interleaved:
                 product = projection(s[0], p, low)
+                product.a_rows, product.out_rows = share.places, share.rows
                 s.kernels.product(&product, first, last, column0, column1)
                 continue
             multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
                      <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                     s.pre + s.segment[p].block * H, ld, first, last, column0, column1, offset(s.x_at, low))
+                     s.pre + s.segment[p].block * H, s.cell.blocks * H, first, last, column0, column1, share.places,
+                     share.rows)
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
-    # what adds to the block wants it afresh for every chunk; the fused steps only read it
-    if s.params.b_rec != NULL and (s.blas or s.cell.normed or t0 == 0):
-        if t0 == 0:
-            n = s.chunk * s.N
-        for r in range(n * thread // threads, n * (thread + 1) // threads):
-            memcpy(s.pre + r * ld + 2 * H, s.params.b_rec, H * sizeof(floating))
+    if s.params.b_rec != NULL and (s.blas or s.cell.normed):
+        fill_inner(s, share.first, share.last)
 
 
 cdef bint makes_input(Scan[floating]* s) noexcept nogil:
@@ -250,12 +265,14 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long t, t0, t1 = 0, low, row0, row1, k
     cdef long my_row0 = 0, my_row1 = s.N
+    cdef bint same_rows = s.apart and s.rows[s.steps - 1] == s.rows[0]
+    cdef Share share
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
     step.backwards = s.backwards
-    if not s.blas and not s.packed:
-        pack(s, thread, threads)
+    if not makes_input(s):
+        prepare(s, thread, threads)
         barrier.wait(threads)
     while t1 < s.steps:
         t0, t1 = t1, chunk_end(s, t1)
@@ -263,7 +280,9 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         if s.by_rows:
             my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if not makes_input(s):
-            project(s, t0, t1, thread, threads)
+            share = share_of(s, s.x_at, t0, t1, my_row0, my_row1, thread, threads)
+            project(s, &share, low, last_row(s, t0, t1) - low, thread, threads)
+        if not makes_input(s) and not s.apart:
             barrier.wait(threads)
         for t in range(t0, t1):
             find_forward(s[0], t, low, at)
@@ -278,15 +297,17 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     barrier.wait(threads)
             if s.out != NULL:
                 put_out(s, at, s.start[t], row0, row1, thread, threads)
-        if t1 < s.steps:
+        if t1 < s.steps and not same_rows:
             barrier.wait(threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Backward
 
-cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int threads) noexcept nogil:
-    """dx of n packed rows from row low on; a thread's share of the rows, or, where they share rows, of the columns."""
+cdef void input_gradient(
+    Scan[floating]* s, const Share* share, long low, long n, int thread, int threads,
+) noexcept nogil:
+    """dx of n packed rows from row low on: a thread's share of the rows, or of a table the columns."""
     cdef long p, width = s.cell.gates * s.H, unit = s.kernels.lanes
     if s.dx == NULL:
         return
@@ -295,8 +316,8 @@ cdef void input_gradient(Scan[floating]* s, long low, long n, int thread, int th
         return
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
-                 <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, n * thread // threads,
-                 n * (thread + 1) // threads, 0, s.D, <const int64_t*>NULL, offset(s.dx_at, low))
+                 <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, share.first, share.last, 0,
+                 s.D, share.rows, share.places)
 
 
 cdef void add_gradient(
@@ -305,7 +326,6 @@ cdef void add_gradient(
 ) noexcept nogil:
     """One of the weight gradients, of n packed rows; a thread's share of the columns."""
     cdef const Kernels[floating]* k = s.kernels
-    cdef long unit = k.panel_units(1)
     cdef Outer[floating] outer
     cdef int side
     outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
@@ -322,12 +342,12 @@ cdef void add_gradient(
                  outer.out[side], outer.ld)
         if s.blas:
             outer.M[side] = 0
-    k.outer(&outer, split(g.columns, unit, thread, threads), split(g.columns, unit, thread + 1, threads),
+    k.outer(&outer, split(g.columns, k.lanes, thread, threads), split(g.columns, k.lanes, thread + 1, threads),
             s.outer + thread * outer_scratch(s))
 
 
 cdef void parameter_gradients(
-    Scan[floating]* s, Barrier* barrier, long low, long n, int thread, int threads,
+    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, int thread, int threads,
 ) noexcept nogil:
     """dx and the gradients of all parameters of n packed rows from row low on."""
     cdef At[floating] at[PLACES]
@@ -345,7 +365,7 @@ cdef void parameter_gradients(
         s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads),
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
-        input_gradient(s, low, n, thread, threads)
+        input_gradient(s, share, low, n, thread, threads)
         for k in range(s.gradients):
             add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
         return
@@ -354,7 +374,7 @@ cdef void parameter_gradients(
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
-    input_gradient(s, low, n, thread, threads)
+    input_gradient(s, share, low, n, thread, threads)
     for k in range(s.gradients - s.late_gradients, s.gradients):
         add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
 
@@ -402,6 +422,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
+    cdef Share share
     cdef Op initial
     memset(at, 0, sizeof(at))
     at[DA_NEXT].ld = ld
@@ -448,7 +469,8 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        parameter_gradients(s, barrier, low, n, thread, threads)
+        share = share_of(s, s.dx_at, t0, t1, my_row0, my_row1, thread, threads)
+        parameter_gradients(s, &share, barrier, low, n, thread, threads)
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)
         t1 = t0

@@ -20,11 +20,12 @@ void add_rows(const Kernels<T>& kernels, const T* rows, long rows_ld, const int6
   }
 }
 
-// pre of packed rows low + row0 .. low + row1.
-template <class T> void look_up(const Scan<T>& s, long low, long row0, long row1) {
+// pre of a share of the chunk whose packed rows begin with row low.
+template <class T> void look_up(const Scan<T>& s, long low, const Share& share) {
   const long H = s.H, width = s.cell.gates * H, ld = s.cell.blocks * H;
-  for (long r = row0; r < row1; ++r)
+  for (long k = share.first; k < share.last; ++k)
     for (int p = 0; p < s.segments; ++p) {
+      const long r = share.rows ? share.rows[k] : k;
       const auto& part = s.segment[p];
       std::memcpy(s.pre + r * ld + part.block * H, s.x + s.codes[low + r] * width + part.gate * H,
                   part.gates * H * sizeof(T));

@@ -36,10 +36,16 @@ cdef long step_work(Scan[floating]* s) noexcept nogil:
 
 cdef void share_out(Scan[floating]* s, long most) noexcept nogil:
     """Fill in how many threads share a call, ``most`` at most, and how they do it."""
-    s.threads = 1
+    cdef long threads = 1
     if not s.blas and not _has_forked_team and built_with_openmp():
-        s.threads = <int>max(1, min(_threads, min(step_work(s) // STEP_PER_THREAD, most)))
-    s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
+        threads = max(1, min(_threads, min(step_work(s) // STEP_PER_THREAD, most)))
+    share_between(s, <int>threads)
+
+
+cdef void share_between(Scan[floating]* s, int threads) noexcept nogil:
+    s.threads = threads
+    s.by_rows = s.N >= ROWS_PER_THREAD * threads
+    s.apart = s.by_rows and threads > 1 and not s.cell.normed
 
 
 cdef long chunk_end(Scan[floating]* s, long t0) noexcept nogil:
@@ -96,6 +102,40 @@ cdef long last_row(Scan[floating]* s, long t0, long t1) noexcept nogil:
     return max(s.start[t0] + s.rows[t0], s.start[t1 - 1] + s.rows[t1 - 1])
 
 
+cdef Share share_of(
+    Scan[floating]* s, const int64_t* places, long t0, long t1, long row0, long row1, int thread, int threads,
+) noexcept nogil:
+    """A thread's packed rows of steps t0..t1; ``places``: where packed rows stand in x or dx.
+
+    Where threads are apart these are its own, rows row0..row1 of every step: what it makes of them is in its own L2.
+    """
+    cdef Share share
+    cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low, t, r
+    cdef int64_t* rows
+    cdef int64_t* at
+    share.rows = NULL
+    share.places = offset(places, low)
+    if not s.apart:
+        share.first, share.last = n * thread // threads, n * (thread + 1) // threads
+        return share
+    if t1 - t0 == 1:
+        share.first, share.last = row0, row1
+        return share
+    rows = s.numbers + 2 * thread * s.chunk * s.N
+    at = rows + s.chunk * s.N
+    n = 0
+    for t in range(t0, t1):
+        for r in range(min(row0, s.rows[t]), min(row1, s.rows[t])):
+            rows[n] = s.start[t] - low + r
+            if places != NULL:
+                at[n] = places[s.start[t] + r]
+            n += 1
+    share.first, share.last = 0, n
+    share.rows = rows
+    share.places = rows if places == NULL else at
+    return share
+
+
 cdef long outer_scratch(Scan[floating]* s) noexcept nogil:
     """Elements of a thread's scratch for weight gradients."""
     cdef long columns = 0, k
@@ -126,6 +166,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
     arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
     arena.take_if(s.blas, s.product, N * max(S, H))
+    arena.take_if(s.apart and s.steps > 1, s.numbers, s.threads * 2 * rows)
     if backward:
         arena.take(s.edge, N * width)
         arena.take(s.outer, s.threads * outer_scratch(s))

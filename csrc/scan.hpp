@@ -110,6 +110,13 @@ template <class T> struct At {
   long ld;
 };
 
+// What a thread has of a chunk's packed rows, counted from the chunk's first: rows first..last of those with the numbers
+// `rows`, which stand in the rows `places` of x (of dx); null: in order.
+struct Share {
+  long first, last;
+  const int64_t *rows, *places;
+};
+
 // A call: the arguments of fastrnn/reference.py's forward or backward, its plan, its program and its scratch.
 // S is the width of h.
 template <class T> struct Scan {
@@ -127,6 +134,7 @@ template <class T> struct Scan {
   T* y = nullptr;
   int threads;
   bool by_rows;            // threads split rows and never meet inside a chunk; else they split units and meet after every op
+  bool apart;              // and each projects the rows that are its own, and forward they do not meet before either
   bool backwards = false;  // how the step before the first went over its panels
 
   Params<T> params, grads;
@@ -173,6 +181,7 @@ template <class T> struct Scan {
   T* dc_last = nullptr;        // (N, H): gradient of c that zoneout passes to the step before
   T* product = nullptr;        // (N, max(S, H)): a product by BLAS
   T* outer = nullptr;          // (threads, outer_scratch)
+  int64_t* numbers = nullptr;  // (threads, 2, chunk*N): a Share's, of several steps
 };
 
 // array + offset; null stays null.

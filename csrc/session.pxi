@@ -135,8 +135,7 @@ cdef void share_step(Scan[floating]* s, Pace* pace, long work) noexcept nogil:
     """One step, on as many threads as it is worth sharing between and are awake."""
     cdef bint long_step = work >= 2 * LONG_STEP
     share_out(s, _threads if pace.begin() else work // LONG_STEP)
-    s.threads = crew().muster(s.threads, long_step)
-    s.by_rows = s.N >= ROWS_PER_THREAD * s.threads
+    share_between(s, crew().muster(s.threads, long_step))
     if s.threads == 1:
         run(s, False)
     else:

@@ -101,7 +101,7 @@ FASTRNN_INLINE void make_tile(const Product<T>* p, long row, int rows, long u, i
   alignas(64) Vec<T> tile[MAX_TILE];
   const int NV = inside * G;
   const T* panel = p->panels + u * G * p->K * width<T>;
-  kernel_for<T>(NV, count, rows)(p->a + row * p->row_stride, nullptr, p->row_stride, p->k_stride, panel,
+  kernel_for<T, false>(NV, count, rows)(p->a + row * p->row_stride, nullptr, p->row_stride, p->k_stride, panel,
                                  p->K * NV * width<T>, p->K, panel, tile);
   put_tile<G>(p, tile, NV, row, rows, u, count * inside);
 }
@@ -128,7 +128,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   const bool lone = row1 - row0 == 1 && !s.rules->p;
   const Forward<T> turned = lone ? of_vectors(s, row0) : s;
   if (s.input && row1 - row0 == 1) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-  for_tiles<T>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
+  for_tiles<T, false>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, int inside, int count) {
                  if (s.input) make_tile<Cell::G>(s.input, row, rows, u, inside, count);
@@ -149,7 +149,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  for_tiles<T>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
+  for_tiles<T, true>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
                vectors<T>(unit1), s.backwards, [](long, int, long, int, int) {},
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
@@ -211,7 +211,7 @@ template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long r
 
 template <int G, class T>
 void product_of(const Product<T>* p, long row0, long row1, long column0, long column1) {
-  for_tiles<T>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, G, unit_vectors(G), vectors<T>(p->columns),
+  for_tiles<T, false>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, G, unit_vectors(G), vectors<T>(p->columns),
                row0, row1, column0 / width<T>, vectors<T>(column1), false,
                [&](long row, int rows, long u, int inside, int count) {
                  if (p->add) prefetch_tile(p, row, rows, u, count * inside);
@@ -245,16 +245,22 @@ template <class T> long outer_scratch(long M0, long M1, long columns) {
 }
 
 // Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
-// stride, which hits few sets of the cache.
+// stride, which hits few sets of the cache. Some rows at a time, whole ones, and the next ones fetched meanwhile: another
+// thread may have written them, and from its cache single lines come slowly.
 template <class T> void pack_left(const T* a, const int64_t* numbers, long lda, long M, long rows, T* packed) {
-  for (long i = 0; i < M; i += OUTER_TILE, packed += rows * OUTER_TILE) {
-    const int n = int(smaller(OUTER_TILE, M - i));
-    if (n == OUTER_TILE) {
-      for (long k = 0; k < rows; ++k)
-        std::memcpy(packed + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, OUTER_TILE * sizeof(T));
-    } else {
-      for (long k = 0; k < rows; ++k)
-        std::memcpy(packed + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, n * sizeof(T));
+  constexpr long BLOCK = 16;
+  for (long k0 = 0; k0 < rows; k0 += BLOCK) {
+    const long k1 = smaller(k0 + BLOCK, rows);
+    for (long k = k1; k < smaller(k1 + BLOCK, rows); ++k)
+      for (long i = 0; i < M; i += LINE / long(sizeof(T))) __builtin_prefetch(a + number_of(numbers, k) * lda + i);
+    for (long i = 0; i < M; i += OUTER_TILE) {
+      T* tile = packed + i * rows;
+      if (M - i >= OUTER_TILE)
+        for (long k = k0; k < k1; ++k)
+          std::memcpy(tile + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, OUTER_TILE * sizeof(T));
+      else
+        for (long k = k0; k < k1; ++k)
+          std::memcpy(tile + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, (M - i) * sizeof(T));
     }
   }
 }

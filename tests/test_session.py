@@ -89,7 +89,7 @@ def test_a_call_and_the_models_call_agree(backend, gemm, name, dtype):
 
 
 @pytest.mark.parametrize(("size", "T"), [(300, 1500), (550, 400)])
-@pytest.mark.parametrize("N", [1, 2])
+@pytest.mark.parametrize("N", [1, 2, 9])
 @pytest.mark.parametrize("name", RECURRENT)
 def test_any_number_of_threads(simd, name, N, threads, size, T):
     """Steps wide enough to be shared, and so many one after the other that they are; the number changes under way."""
