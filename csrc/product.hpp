@@ -135,22 +135,22 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
   const long n = row1 - row0, block = in_blocks && n > 1 && n <= BLOCK_ROWS && K > BLOCK_K ? BLOCK_K : K;
   const bool lone = n == 1, turning = K > 0 && turns_pay<T>(K, G, last - first, shared);
   const long piece = (lone && !turning ? row_panels(shared * G) : 1) * shared, group = lone ? MAX_ROWS : shared;
-  const long groups = (last - first + group - 1) / group;
+  const long groups = lone ? (last - first + MAX_ROWS - 1) / MAX_ROWS : (last - first + shared - 1) / shared;
   for (long g = 0; g < groups; ++g) {
     const long u0 = first + (backwards ? groups - 1 - g : g) * group, end = u0 + group < last ? u0 + group : last;
-    const long pieces = (end - u0 + piece - 1) / piece;
+    const long last_piece = end - u0 > piece ? (end - u0 - 1) / piece * piece : 0;
     const int stride = int(units - u0 < shared ? units - u0 : shared) * G, most = tile_rows(stride);
-    const long n_tiles = (n + most - 1) / most;
+    const long n_tiles = lone ? 1 : (n + most - 1) / most;
     long k0 = 0;
     do {
       const long k1 = K - k0 > block ? k0 + block : K;
       for (long t = 0, row = row0; t < n_tiles; ++t) {
-        const int rows = int(n * (t + 1) / n_tiles + row0 - row);
+        const int rows = lone ? 1 : int(n * (t + 1) / n_tiles + row0 - row);
         Vec<T>* tile = block < K ? tiles + (row - row0) * stride : tiles;
         const T* left = (numbers ? a : a + row * row_stride) + k0 * k_stride;
-        for (long p = 0; p < pieces; ++p) {
-          long u = u0 + (backwards ? pieces - 1 - p : p) * piece;
-          for (const long stop = u + piece < end ? u + piece : end; u < stop;) {
+        for (long at = backwards ? last_piece : 0; 0 <= at && at <= last_piece; at += backwards ? -piece : piece) {
+          const long stop = u0 + at + piece < end ? u0 + at + piece : end;
+          for (long u = u0 + at; u < stop;) {
             const int inside = int(units - u < shared ? units - u : shared);
             const int count = stop - u > inside ? int((stop - u) / inside) : 1, NV = inside * G;
             if (k0 == 0) before(row, rows, u, inside, count);
