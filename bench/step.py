@@ -20,7 +20,7 @@ from .settings import Settings
 
 SHAPES = (Shape(1, 1, 32, 32), Shape(1, 1, 128, 128))
 TINY = (Shape(1, 1, 16, 16),)
-THREADS = (1,)
+THREADS = (1, 2)
 OPTIONS = ("runners", "cells", "shapes", "rounds", "seconds")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -161,7 +161,7 @@ _ELSEWHERE = np.empty((0, 0))
 def _stow(tape: ops.Tape, arrays: list[Array]) -> tuple[ops.Tape, tuple[int, ...]]:
     """Move the large arrays of a tape to the end of ``arrays``; the rest of it, and where x, y, c and the gates are."""
     trace, places = tape.trace, []
-    for array in (tape.x, trace.y, trace.c, trace.gates):
+    for array in (cast(Array, tape.x), trace.y, trace.c, trace.gates):
         places.append(-1 if array is None else len(arrays))
         if array is not None:
             arrays.append(array)
@@ -172,7 +172,7 @@ def _stow(tape: ops.Tape, arrays: list[Array]) -> tuple[ops.Tape, tuple[int, ...
 def _unstow(tape: ops.Tape, places: Sequence[int], arrays: Sequence[Array]) -> ops.Tape:
     """A tape as it was before `_stow`."""
     x, *trace = (None if place < 0 else arrays[place] for place in places)
-    return ops.Tape(tape.cell, tape.module, tape.params, tape.order, tape.noise, x, tape.h0, tape.c0, Trace(*trace))
+    return replace(tape, x=cast(Array, x), trace=Trace(*trace))
 
 
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
