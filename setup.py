@@ -1,10 +1,11 @@
-"""Build the extension: csrc/kernels.pyx, and csrc/simd.cpp once per instruction set.
+"""Build the extension: csrc/kernels.pyx, csrc/simd.cpp once per instruction set, and csrc/amx.cpp where that compiles.
 
 FASTRNN_PURE=1 leaves the extension out and installs the NumPy backend alone.
 """
 
 import os
 import platform
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,11 @@ ISAS = {"baseline": []}
 if X86:
     ISAS["avx2"] = ["-mavx2", "-mfma"]
     ISAS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
+
+# Linux alone, since a process has to ask for AMX's registers
+AMX = ["-mamx-tile", "-mamx-bf16"] if sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64") else []
+OPENMP_PROGRAM = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
+AMX_PROGRAM = "#include <immintrin.h>\nint main() { _tile_zero(0); _tile_dpbf16ps(0, 1, 2); _tile_release(); }\n"
 
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
 
@@ -35,35 +41,40 @@ class BuildExt(build_ext):
             if self.compiler.compiler_type == "msvc":
                 raise CompileError("MSVC has no vector extensions; use clang or MinGW")
             ext.extra_compile_args = list(FLAGS)
-            if self.openmp_works():
+            if self.works(OPENMP_PROGRAM, ["-fopenmp"]):
                 ext.extra_compile_args.append("-fopenmp")
                 ext.extra_link_args = ["-fopenmp"]
+            units = [("csrc/simd.cpp", isa, flags) for isa, flags in ISAS.items()]
+            if AMX and self.works(AMX_PROGRAM, AMX):
+                units.append(("csrc/amx.cpp", "amx", ISAS["avx512"] + AMX))
+                ext.define_macros.append(("FASTRNN_AMX", "1"))
             # side by side: each takes half a minute
-            with ThreadPoolExecutor(min(len(ISAS), os.cpu_count() or 1)) as pool:
-                for objects in pool.map(partial(self.compile_kernels, ext), ISAS):
+            with ThreadPoolExecutor(min(len(units), os.cpu_count() or 1)) as pool:
+                for objects in pool.map(partial(self.compile_kernels, ext), units):
                     ext.extra_objects += objects
             super().build_extension(ext)
         except (BaseError, CompileError, LinkError, OSError) as error:
             raise SystemExit(NO_COMPILER.format(error)) from error
 
-    def compile_kernels(self, ext, isa):
-        """Objects of the SIMD source for one instruction set."""
+    def compile_kernels(self, ext, unit):
+        """Objects of a source for one instruction set; a unit is (source, instruction set, flags)."""
+        source, isa, flags = unit
         return self.compiler.compile(
-            ["csrc/simd.cpp"],
+            [source],
             output_dir=os.path.join(self.build_temp, isa),
             macros=[("FASTRNN_ISA", isa)],
-            extra_preargs=[*FLAGS, *ISAS[isa]],
+            extra_preargs=[*FLAGS, *flags],
             depends=ext.depends,
         )
 
-    def openmp_works(self):
-        """Whether a program with OpenMP compiles and links; without it the kernels run on one thread."""
+    def works(self, program, flags):
+        """Whether a program compiles and links with these flags: without OpenMP the kernels run on one thread."""
         with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "openmp.cpp")
-            source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+            source = Path(folder, "program.cpp")
+            source.write_text(program)
             try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_preargs=["-fopenmp"])
-                self.compiler.link_executable(objects, "openmp", output_dir=folder, extra_preargs=["-fopenmp"])
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_preargs=flags)
+                self.compiler.link_executable(objects, "program", output_dir=folder, extra_preargs=flags)
             except (CompileError, LinkError):
                 return False
         return True

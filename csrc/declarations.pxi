@@ -81,6 +81,9 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         void (*forward)(int, const Forward[T]*, long, long, long, long) noexcept nogil
         void (*backward)(int, const Backward[T]*, long, long, long, long) noexcept nogil
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
+        long (*back_size)(long, long) noexcept nogil
+        void (*pack_back)(T*, const T*, long, long, long, long, long, long) noexcept nogil
+        void (*product_back)(const Product[T]*, long, long, long, long, T*) noexcept nogil
         void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
         long (*outer_scratch)(long, long, long) noexcept nogil
         void (*column_sums)(const ColumnSums[T]*, long, long) noexcept nogil
@@ -115,6 +118,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         long ld
         bint transposed
         long K, units, gates
+        bint back
         T* packed
     cdef cppclass Op:
         int action

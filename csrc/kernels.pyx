@@ -112,24 +112,27 @@ include "plan.pxi"
 cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
     """Pack the matrices of all products; a thread's share of each."""
     cdef const Weight[floating]* w
-    cdef long unit, column, k
+    cdef long unit, row, column, first, last, k
     for k in range(s.n_weights):
         w = &s.weight[k]
         unit = s.kernels.panel_units(w.gates)
-        column = w.ld if w.transposed else 1
-        s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, 1 if w.transposed else w.ld, column,
-                       w.units * column, split(w.units, unit, thread, threads),
-                       split(w.units, unit, thread + 1, threads))
+        row, column = 1 if w.transposed else w.ld, w.ld if w.transposed else 1
+        first, last = split(w.units, unit, thread, threads), split(w.units, unit, thread + 1, threads)
+        if w.back:
+            s.kernels.pack_back(w.packed, w.source, w.K, w.units, row, column, first, last)
+        else:
+            s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, row, column, w.units * column, first, last)
 
 
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
     floating* out, long ld, long row0, long row1, long column0, long column1, const int64_t* left_rows = NULL,
-    const int64_t* out_rows = NULL,
+    const int64_t* out_rows = NULL, floating* scratch = NULL,
 ) noexcept nogil:
     """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
 
-    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them.
+    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them. A weight
+    packed for the gradient of the input takes a thread's ``scratch``.
     """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
@@ -145,7 +148,10 @@ cdef void multiply(
     product.panels, product.bias = w.packed, bias
     product.out, product.ld, product.add = out, ld, add
     product.a_rows, product.out_rows = left_rows, out_rows
-    s.kernels.product(&product, row0, row1, column0, column1)
+    if w.back:
+        s.kernels.product_back(&product, row0, row1, column0, column1, scratch)
+    else:
+        s.kernels.product(&product, row0, row1, column0, column1)
 
 
 cdef void run_beside(
@@ -317,7 +323,7 @@ cdef void input_gradient(
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
                  <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, share.first, share.last, 0,
-                 s.D, share.rows, share.places)
+                 s.D, share.rows, share.places, s.outer + thread * outer_scratch(s))
 
 
 cdef void add_gradient(

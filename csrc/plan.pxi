@@ -145,6 +145,13 @@ cdef long outer_scratch(Scan[floating]* s) noexcept nogil:
     return s.kernels.outer_scratch(max(s.D, s.H), max(s.S, s.H), columns)
 
 
+cdef long packed_size(Scan[floating]* s, const Weight[floating]* w) noexcept nogil:
+    """Elements of a packed matrix."""
+    if w.back:
+        return s.kernels.back_size(w.K, w.units)
+    return s.kernels.packed_size(w.K, w.units, w.gates)
+
+
 cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     """Lay out the scratch of a call in one block; return its size. One vector of slack follows pre: see cells.hpp."""
     cdef Arena arena
@@ -156,7 +163,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.used = 0
     if not s.blas and not s.packed:
         for k in range(s.n_weights):
-            arena.take(s.weight[k].packed, kernels.packed_size(s.weight[k].K, s.weight[k].units, s.weight[k].gates))
+            arena.take(s.weight[k].packed, packed_size(s, &s.weight[k]))
     arena.take(s.pre, rows * width + kernels.lanes)
     arena.take_if(s.dy_apart, s.dy_rows, (N if s.by_rows else rows) * S)
     arena.take_if(s.out != NULL and s.y == NULL, s.h, 2 * N * S)

@@ -36,7 +36,7 @@ template <class T> struct Composer {
   const int o_block = cell.gates - 1, early = cell.coupled ? 1 : 2;  // LSTM's blocks that see c before the step
 
   int weigh(const Matrix<T>& m, bool transposed, long K, long units, long gates) {
-    s.weight[s.n_weights] = {m.at, m.ld, transposed != m.transposed, K, units, gates, nullptr};
+    s.weight[s.n_weights] = {m.at, m.ld, transposed != m.transposed, K, units, gates, false, nullptr};
     return s.n_weights++;
   }
 
@@ -79,7 +79,8 @@ template <class T> struct Composer {
     for (int k = 0; k < s.segments && !s.codes; ++k) {
       const Matrix<T> part = s.params.W.from(s.segment[k].gate * H);
       const long columns = s.segment[k].gates * H;
-      weigh(part, transposed, transposed ? columns : s.D, transposed ? s.D : columns, 1);
+      const int w = weigh(part, transposed, transposed ? columns : s.D, transposed ? s.D : columns, 1);
+      s.weight[w].back = transposed;
     }
   }
 

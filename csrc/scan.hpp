@@ -51,12 +51,14 @@ template <class T> struct Matrix {
   Matrix from(long column) const { return {at + column * (transposed ? ld : 1), ld, transposed}; }
 };
 
-// A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`.
+// A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`; `back`: packed for
+// the gradient of the input.
 template <class T> struct Weight {
   const T* source;
   long ld;
   bool transposed;
   long K, units, gates;
+  bool back;
   T* packed;
 };
 

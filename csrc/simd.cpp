@@ -231,6 +231,18 @@ void product(const Product<T>* p, long row0, long row1, long column0, long colum
   }
 }
 
+// Gradients of inputs are products like any other.
+template <class T> long back_size(long K, long columns) { return packed_size<T>(K, columns, 1); }
+
+template <class T>
+void pack_back(T* dst, const T* src, long K, long columns, long k_stride, long column_stride, long first, long last) {
+  pack<T>(dst, src, K, columns, 1, k_stride, column_stride, 0, first, last);
+}
+
+template <class T> void product_back(const Product<T>* p, long row0, long row1, long column0, long column1, T*) {
+  product<T>(p, row0, row1, column0, column1);
+}
+
 // Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a
 // passes by; fewer would load and store the tiles of the result more often.
 constexpr long OUTER_ROWS = 512;
@@ -392,7 +404,7 @@ long fma_loop(long iterations) {
 
 template <class T> constexpr Kernels<T> kernels() {
   return {width<T>,   panel_units<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
-          product<T>, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
+          product<T>, back_size<T>, pack_back<T>, product_back<T>, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
           update<T>, sum_of_squares<T>, cross_entropy<T>};
 }
 

@@ -211,6 +211,11 @@ template <class T> struct Kernels {
   void (*forward)(int epilogue, const Forward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*backward)(int epilogue, const Backward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*product)(const Product<T>* product, long row0, long row1, long column0, long column1);
+  // The product of an input's gradient: without a bias or gates, all columns, and summed in an order of its own. back_size
+  // is that of its packed (K, columns) matrix, which pack_back packs as pack would; scratch as outer's.
+  long (*back_size)(long K, long columns);
+  void (*pack_back)(T* dst, const T* src, long K, long columns, long k_stride, long column_stride, long first, long last);
+  void (*product_back)(const Product<T>* product, long row0, long row1, long column0, long column1, T* scratch);
   // Columns column0..column1 of a weight gradient, or rows of a transposed one; scratch: outer_scratch(M[0], M[1], columns
   // where transposed, else 0) elements, 64-byte aligned.
   void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
