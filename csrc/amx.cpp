@@ -1,5 +1,5 @@
-// Gradients' float products on AMX, the matrix units of some x86 CPUs, where these are several times as fast as fused
-// multiply-adds. Compiled where the compiler knows AMX; the rest of the table is AVX-512's.
+// Gradients' float products on AMX, the matrix units of some x86 CPUs, which are faster at them than fused multiply-adds.
+// Compiled where the compiler knows AMX; the rest of the table is AVX-512's.
 //
 // AMX multiplies bfloat16 numbers, of 8 bits, and adds in float32. A float, of 24 bits, is the sum of three: x = x1 + x2 +
 // x3, each the rounding of what those before leave. Of the nine products of parts the six that count are added up; x2 y3,
@@ -7,10 +7,11 @@
 // Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations, 2019.)
 //
 // An element of a result is a sum in an order that depends on K alone, so that neither the batch nor threads change its
-// bits; they are not those of the other tables. Parts below 2^-126 count as zero; infinite factors make NaN.
+// bits; they are not those of the other tables. Parts and their products below 2^-126 count as zero; infinite factors make
+// NaN.
 //
-// This needs intrinsics, since no vector extension speaks of tiles. Measured: 330 to 400 GFLOP/s on a core where fused
-// multiply-adds do 170 to 190 in the same products.
+// This needs intrinsics, since no vector extension speaks of tiles. Measured on a core where fused multiply-adds do 140 to 150
+// GFLOP/s in weights' gradients and 170 to 190 in inputs': 210 to 250 and 240 to 280, splitting included.
 #include <immintrin.h>
 
 #include "rows.hpp"
@@ -22,16 +23,17 @@ namespace {
 using fastrnn::Outer;
 using fastrnn::Product;
 
-constexpr int LANES = 16;                     // rows of a tile, and words of its rows
-constexpr int STEP = 2 * LANES;               // k of a tile: a word holds k and k + 16
-constexpr int STRIP = 2 * LANES;              // rows or columns of a result that are made together: two tiles
+constexpr int LANES = 16;                // rows of a tile, and words of its rows
+constexpr int STEP = 2 * LANES;          // k of a tile: a word holds k and k + 16
+constexpr int STRIP = 2 * LANES;         // rows or columns of a result that are made together: two tiles
 constexpr int PARTS = 3;
-constexpr long TILE = LANES * LANES;          // words
-constexpr long WORDS = PARTS * 2 * TILE;      // of a step of a strip: [part][tile][row][word]
-constexpr long BACK_STRIPS = 3, BACK_K = 512;     // of a left side that waits in scratch, in half an L2
-constexpr long OUTER_STRIPS = 16, OUTER_K = 256;
-constexpr long SCRATCH = (OUTER_STRIPS + 1) * OUTER_K / STEP * WORDS + STRIP * STRIP;
-static_assert(BACK_STRIPS * BACK_K / STEP * WORDS + STRIP * STRIP <= SCRATCH, "one scratch serves both products");
+constexpr long TILE = LANES * LANES;     // words
+constexpr long WORDS = PARTS * 2 * TILE;  // of a step of a strip: [part][tile][row][word]
+constexpr long BLOCK = STRIP * STRIP;    // of a result
+constexpr int PANEL = 4;                 // strips of one side that wait in L2 for those of the other
+constexpr long MOST_K = 512;             // k of them
+constexpr long LEFT_STRIPS = 32;         // of a weight gradient that are packed at a time, 3 MB
+constexpr long SCRATCH = (LEFT_STRIPS + PANEL) * MOST_K / STEP * WORDS + BLOCK;
 
 FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
 
@@ -50,44 +52,51 @@ struct Side {
 
 typedef uint32_t Words __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
 
-// One part of x and of y, side by side in words; x and y keep what is left. The last part is what is left, so that there is
-// nothing to round, and a NaN that rounding would carry over into the sign stays one.
-template <bool last> FASTRNN_INLINE Vec<float> split(Vec<float>& x, Vec<float>& y) {
-  constexpr uint32_t half = last ? 0 : 0x8000, upper = 0xffff0000;
-  const Words low = ((Words)x + half) & upper, high = ((Words)y + half) & upper;
-  x -= (Vec<float>)low;
-  y -= (Vec<float>)high;
-  return (Vec<float>)(low >> 16 | high);
+// The parts of x and of y side by side in words. The last part is what is left, so that there is nothing to round, and a NaN
+// that rounding would carry over into the sign stays one.
+FASTRNN_INLINE void split(Vec<float> x, Vec<float> y, float* out) {
+  constexpr uint32_t half = 0x8000, upper = 0xffff0000;
+  for (int part = 0; part + 1 < PARTS; ++part, out += 2 * TILE) {
+    const Words low = ((Words)x + half) & upper, high = ((Words)y + half) & upper;
+    x -= (Vec<float>)low;
+    y -= (Vec<float>)high;
+    store<float>(out, (Vec<float>)(low >> 16 | high));
+  }
+  store<float>(out, (Vec<float>)((Words)x >> 16 | ((Words)y & upper)));
 }
 
 // The parts of a tile: k from `k` on, rows or columns of the result from `o` on. Rows of the tile are those of the result
 // where `o_rows`, else words of k.
 void split_tile(const Side& side, long k, long o, bool o_rows, float* out) {
   const bool by_k = side.k_stride != 1;  // rows in memory are k
-  const long columns = by_k ? side.O - o : side.K - k, rows = by_k ? side.K - k : side.O - o;
+  const bool turned = by_k == o_rows, whole = k + STEP <= side.K && o + LANES <= side.O;
+  const long rows = by_k ? side.K - k : side.O - o, columns = by_k ? side.O - o : side.K - k;
   auto piece = [&](long row, long column) {
-    const long n = smaller(LANES, columns - column);
-    if (row >= rows || n <= 0) return Vec<float>{};
-    return load<float>(by_k ? side.row(k + row) + o : side.row(o + row) + k + column, int(n));
+    const float* at = (by_k ? side.row(k + row) + o : side.row(o + row) + k) + column;
+    if (whole) return load<float>(at);
+    return row < rows && column < columns ? load<float>(at, int(smaller(LANES, columns - column))) : Vec<float>{};
   };
+  auto partner = [&](long row) { return by_k ? piece(LANES + row, 0) : piece(row, LANES); };
+  if (!turned) {
+    for (int r = 0; r < LANES; ++r) split(piece(r, 0), partner(r), out + r * LANES);
+    return;
+  }
   Vec<float> x[LANES], y[LANES];
-  for (int r = 0; r < LANES; ++r) {
-    x[r] = piece(r, 0);
-    y[r] = by_k ? piece(LANES + r, 0) : piece(r, LANES);
-  }
-  for (int part = 0; part < PARTS; ++part, out += 2 * TILE) {
-    Vec<float> words[LANES];
-    for (int r = 0; r < LANES; ++r)
-      words[r] = part + 1 < PARTS ? split<false>(x[r], y[r]) : split<true>(x[r], y[r]);
-    if (by_k == o_rows) transpose<float>(words);
-    for (int r = 0; r < LANES; ++r) store<float>(out + r * LANES, words[r]);
-  }
+  for (int r = 0; r < LANES; ++r) x[r] = piece(r, 0);
+  transpose<float>(x);
+  for (int r = 0; r < LANES; ++r) y[r] = partner(r);
+  transpose<float>(y);
+  for (int r = 0; r < LANES; ++r) split(x[r], y[r], out + r * LANES);
 }
 
 // The strip of rows or columns of a result from `o` on, k from k0 on for K of them.
 void split_strip(const Side& side, long k0, long K, long o, bool o_rows, float* out) {
   for (long k = k0; k < k0 + K; k += STEP, out += WORDS)
     for (int t = 0; t < 2 && o + t * LANES < side.O; ++t) split_tile(side, k, o + t * LANES, o_rows, out + t * TILE);
+}
+
+void split_strips(const Side& side, long k0, long K, long first, long last, bool o_rows, float* out) {
+  for (long o = first; o < last; o += STRIP, out += steps_of(K) * WORDS) split_strip(side, k0, K, o, o_rows, out);
 }
 
 // Tiles 0 to 3 hold the sums, 4 and 5 a part of the left side, 6 and 7 one of the right.
@@ -106,39 +115,45 @@ template <int C> FASTRNN_INLINE void load_right(const float* words) {
   if constexpr (C == 2) _tile_loadd(7, words + TILE, LANES * 4);
 }
 
-// sums (STRIP, STRIP) = left right, for R tiles of rows and C of columns.
-template <int R, int C> __attribute__((noinline)) void multiply(const float* left, const float* right, long steps, float* sums) {
-  constexpr long part = 2 * TILE;
+// sums (STRIP, STRIP) = left right, for R tiles of rows and C of columns. Products of parts are added up in one order, x1 y3,
+// x1 y2, x2 y2, x2 y1, x3 y1, x1 y1, where x is to the left or, `exchanged`, to the right.
+template <int R, int C, bool exchanged>
+__attribute__((noinline)) void multiply(const float* left, const float* right, long steps, float* sums) {
+  constexpr long part = 2 * TILE, ld = STRIP * 4, down = LANES * STRIP;
+  const auto load_x = [&](int k) { exchanged ? load_right<C>(right + k * part) : load_left<R>(left + k * part); };
+  const auto load_y = [&](int k) { exchanged ? load_left<R>(left + k * part) : load_right<C>(right + k * part); };
   asm volatile("" ::: "memory");  // the tiles' loads do not say that they read memory
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (long k = 0; k < steps; ++k, left += WORDS, right += WORDS) {
-    load_left<R>(left);
-    load_right<C>(right + 2 * part);
+    load_x(0);
+    load_y(2);
     multiply_parts<R, C>();
-    load_right<C>(right + part);
+    load_y(1);
     multiply_parts<R, C>();
-    load_left<R>(left + part);
+    load_x(1);
     multiply_parts<R, C>();
-    load_right<C>(right);
+    load_y(0);
     multiply_parts<R, C>();
-    load_left<R>(left + 2 * part);
+    load_x(2);
     multiply_parts<R, C>();
-    load_left<R>(left);
+    load_x(0);
     multiply_parts<R, C>();
   }
-  _tile_stored(0, sums, STRIP * 4);
-  _tile_stored(1, sums + LANES, STRIP * 4);
-  _tile_stored(2, sums + LANES * STRIP, STRIP * 4);
-  _tile_stored(3, sums + LANES * STRIP + LANES, STRIP * 4);
+  _tile_stored(0, sums, ld);
+  if constexpr (C == 2) _tile_stored(1, sums + LANES, ld);
+  if constexpr (R == 2) _tile_stored(2, sums + down, ld);
+  if constexpr (R == 2 && C == 2) _tile_stored(3, sums + down + LANES, ld);
 }
 
+template <bool exchanged>
 void multiply(long rows, long columns, const float* left, const float* right, long steps, float* sums) {
-  const bool two_rows = rows > LANES, two_columns = columns > LANES;
-  (two_rows ? two_columns ? multiply<2, 2> : multiply<2, 1> : two_columns ? multiply<1, 2> : multiply<1, 1>)(left, right, steps,
-                                                                                                      sums);
+  if (rows > LANES)
+    columns > LANES ? multiply<2, 2, exchanged>(left, right, steps, sums) : multiply<2, 1, exchanged>(left, right, steps, sums);
+  else
+    columns > LANES ? multiply<1, 2, exchanged>(left, right, steps, sums) : multiply<1, 1, exchanged>(left, right, steps, sums);
 }
 
 // While one stands, this thread's tiles have 16 rows of 64 bytes.
@@ -167,6 +182,14 @@ void put(const float* sums, long rows, long columns, bool add, float* out, long 
   }
 }
 
+// The lines that put() will add to: fetched while the product runs.
+void prefetch(const float* out, long rows, long columns, long ld) {
+  for (long r = 0; r < rows; ++r) {
+    __builtin_prefetch(out + r * ld, 1);
+    __builtin_prefetch(out + r * ld + columns - 1, 1);
+  }
+}
+
 // sums = their transpose.
 void turn(float* sums) {
   Vec<float> tile[4][LANES];
@@ -181,71 +204,119 @@ void turn(float* sums) {
 // ---------------------------------------------------------------------------------------------------------------------
 // The table's functions
 
-long back_size(long K, long columns) { return (columns + STRIP - 1) / STRIP * steps_of(K) * WORDS; }
+// Those of small products: splitting takes longer than it saves. The rows of a batch must not decide about the bits of an
+// input's gradient, nor the left sides that share b about those of a weight's.
+fastrnn::Kernels<float> fused;
+
+constexpr bool small_back(long K, long columns) { return K * columns < 32 * 1024; }
+constexpr bool small_outer(long R, long columns) { return R * columns < 32 * 1024; }
+
+long back_size(long K, long columns) {
+  return small_back(K, columns) ? fused.back_size(K, columns) : (columns + STRIP - 1) / STRIP * steps_of(K) * WORDS;
+}
 
 void pack_back(float* dst, const float* src, long K, long columns, long k_stride, long column_stride, long first, long last) {
+  if (small_back(K, columns)) return fused.pack_back(dst, src, K, columns, k_stride, column_stride, first, last);
   const Side side{src, k_stride, column_stride, K, columns, nullptr};
-  const long strip = steps_of(K) * WORDS;
-  for (long o = first; o < last; o += STRIP) split_strip(side, 0, K, o, false, dst + o / STRIP * strip);
+  split_strips(side, 0, K, first, last, false, dst + first / STRIP * steps_of(K) * WORDS);
 }
 
 void product_back(const Product<float>* p, long row0, long row1, long column0, long column1, float* scratch) {
+  if (small_back(p->K, p->columns)) return fused.product_back(p, row0, row1, column0, column1, scratch);
   const Tiles tiles;
-  float *left = scratch, *sums = scratch + SCRATCH - STRIP * STRIP;
+  float *sums = scratch, *left = sums + BLOCK;
   const long panel = steps_of(p->K) * WORDS;
-  for (long r0 = row0; r0 < row1; r0 += BACK_STRIPS * STRIP) {
-    const long r1 = smaller(r0 + BACK_STRIPS * STRIP, row1);
-    const Side side{p->a, 1, p->row_stride, p->K, r1, p->a_rows};
-    for (long k0 = 0; k0 < p->K; k0 += BACK_K) {
-      const long K = smaller(BACK_K, p->K - k0), strip = steps_of(K) * WORDS;
-      for (long r = r0; r < r1; r += STRIP) split_strip(side, k0, K, r, true, left + (r - r0) / STRIP * strip);
+  for (long r0 = row0; r0 < row1; r0 += PANEL * STRIP) {
+    const long rows = smaller(PANEL * STRIP, row1 - r0);
+    const Side side{p->a, 1, p->row_stride, p->K, r0 + rows, p->a_rows};
+    for (long k0 = 0; k0 < p->K; k0 += MOST_K) {
+      const long K = smaller(MOST_K, p->K - k0), strip = steps_of(K) * WORDS;
+      split_strips(side, k0, K, r0, r0 + rows, true, left);
       for (long c = column0; c < column1; c += STRIP) {
         const long columns = smaller(STRIP, column1 - c);
         const float* right = p->panels + c / STRIP * panel + k0 / STEP * WORDS;
-        for (long r = r0; r < r1; r += STRIP) {
-          const long rows = smaller(STRIP, r1 - r);
-          multiply(rows, columns, left + (r - r0) / STRIP * strip, right, steps_of(K), sums);
-          float* out = p->out + c + (p->out_rows ? 0 : r * p->ld);
-          put(sums, rows, columns, p->add || k0 > 0, out, p->ld, p->out_rows ? p->out_rows + r : nullptr);
+        for (long r = 0; r < rows; r += STRIP) {
+          const long some = smaller(STRIP, rows - r);
+          multiply<false>(some, columns, left + r / STRIP * strip, right, steps_of(K), sums);
+          float* out = p->out + c + (p->out_rows ? 0 : (r0 + r) * p->ld);
+          put(sums, some, columns, p->add || k0 > 0, out, p->ld, p->out_rows ? p->out_rows + r0 + r : nullptr);
         }
       }
     }
   }
 }
 
-long outer_scratch(long, long, long) { return SCRATCH; }
+long outer_scratch(long M0, long M1, long columns) {
+  const long other = fused.outer_scratch(M0, M1, columns);
+  return other > SCRATCH ? other : SCRATCH;
+}
+
+// sums += column sums of b, row after row.
+template <bool whole> FASTRNN_INLINE void add_columns(const float* b, long ldb, long rows, long columns, float* sums) {
+  constexpr int most = 4;
+  Vec<float> sum[most];
+  const auto lanes = [&](int v) { return whole ? LANES : int(columns < v * LANES ? 0 : smaller(LANES, columns - v * LANES)); };
+  for (int v = 0; v < most; ++v) sum[v] = load<float>(sums + v * LANES, lanes(v));
+  for (long r = 0; r < rows; ++r)
+    for (int v = 0; v < most; ++v) sum[v] += load<float>(b + r * ldb + v * LANES, lanes(v));
+  for (int v = 0; v < most; ++v) store<float>(sums + v * LANES, sum[v], lanes(v));
+}
+
+void add_columns(const float* b, long ldb, long rows, long columns, float* sums) {
+  constexpr long some = 4 * LANES;
+  for (long c = 0; c < columns; c += some)
+    columns - c < some ? add_columns<false>(b + c, ldb, rows, columns - c, sums + c)
+                       : add_columns<true>(b + c, ldb, rows, some, sums + c);
+}
+
+// Some rows of left sides, columns [0, M[0]) of the first and then those of the second, in strips of both.
+struct Strips {
+  const Outer<float>* o;
+  long first;  // strip of the second side
+
+  explicit Strips(const Outer<float>* o) : o(o), first((o->M[0] + STRIP - 1) / STRIP) {}
+  long n() const { return first + (o->M[1] + STRIP - 1) / STRIP; }
+  int side(long s) const { return s >= first; }
+  long column(long s) const { return (s - side(s) * first) * STRIP; }
+};
+
+// The product of a strip of columns of a left side with one of b, added to the result.
+void outer_block(const Outer<float>* o, int side, long m, long c, long columns, const float* left, const float* right,
+                 long steps, float* sums) {
+  const long rows = smaller(STRIP, o->M[side] - m);
+  const bool turned = o->transposed;
+  const long ld = turned ? o->M[side] : o->ld;
+  float* out = o->out[side] + (turned ? c * ld + m : m * ld + c);
+  const long out_rows = turned ? columns : rows, out_columns = turned ? rows : columns;
+  prefetch(out, out_rows, out_columns, ld);
+  (o->exchanged ? multiply<true> : multiply<false>)(rows, columns, left, right, steps, sums);
+  if (turned) turn(sums);
+  put(sums, out_rows, out_columns, true, out, ld, nullptr);
+}
 
 void outer(const Outer<float>* o, long column0, long column1, float* scratch) {
-  if (o->sums) {
-    const fastrnn::ColumnSums<float> sums{o->R, o->b, o->ldb, nullptr, 0, o->sums};
-    column_sums(&sums, column0, column1);
-  }
-  const long strips[2] = {(o->M[0] + STRIP - 1) / STRIP, (o->M[1] + STRIP - 1) / STRIP}, n_strips = strips[0] + strips[1];
+  if (small_outer(o->R, o->exchanged ? o->M[0] : o->columns)) return fused.outer(o, column0, column1, scratch);
+  const Strips strips(o);
   const Tiles tiles;
-  float *left = scratch, *right = left + OUTER_STRIPS * OUTER_K / STEP * WORDS, *sums = right + OUTER_K / STEP * WORDS;
-  for (long k0 = 0; k0 < o->R; k0 += OUTER_K) {
-    const long K = smaller(OUTER_K, o->R - k0), strip = steps_of(K) * WORDS;
+  float *sums = scratch, *right = sums + BLOCK, *left = right + PANEL * MOST_K / STEP * WORDS;
+  for (long k0 = 0; k0 < o->R; k0 += MOST_K) {
+    const long K = smaller(MOST_K, o->R - k0), steps = steps_of(K);
     const Side b{o->b, o->ldb, 1, k0 + K, column1, nullptr};
-    for (long first = 0; first < n_strips; first += OUTER_STRIPS) {
-      const long last = smaller(first + OUTER_STRIPS, n_strips);
+    if (o->sums) add_columns(o->b + k0 * o->ldb + column0, o->ldb, K, column1 - column0, o->sums + column0);
+    for (long first = 0; first < strips.n(); first += LEFT_STRIPS) {
+      const long last = smaller(first + LEFT_STRIPS, strips.n());
       for (long s = first; s < last; ++s) {
-        const int i = s >= strips[0];
+        const int i = strips.side(s);
         const Side a{o->a[i], o->M[i], 1, k0 + K, o->M[i], o->a_rows[i]};
-        split_strip(a, k0, K, (s - i * strips[0]) * STRIP, true, left + (s - first) * strip);
+        split_strip(a, k0, K, strips.column(s), true, left + (s - first) * steps * WORDS);
       }
-      for (long c = column0; c < column1; c += STRIP) {
-        const long columns = smaller(STRIP, column1 - c);
-        split_strip(b, k0, K, c, false, right);
-        for (long s = first; s < last; ++s) {
-          const int i = s >= strips[0];
-          const long m = (s - i * strips[0]) * STRIP, rows = smaller(STRIP, o->M[i] - m);
-          multiply(rows, columns, left + (s - first) * strip, right, steps_of(K), sums);
-          if (o->transposed) turn(sums);
-          if (o->transposed)
-            put(sums, columns, rows, true, o->out[i] + c * o->M[i] + m, o->M[i], nullptr);
-          else
-            put(sums, rows, columns, true, o->out[i] + m * o->ld + c, o->ld, nullptr);
-        }
+      for (long c = column0; c < column1; c += PANEL * STRIP) {
+        const long columns = smaller(PANEL * STRIP, column1 - c);
+        split_strips(b, k0, K, c, c + columns, false, right);
+        for (long s = first; s < last; ++s)
+          for (long k = 0; k < columns; k += STRIP)
+            outer_block(o, strips.side(s), strips.column(s), c + k, smaller(STRIP, columns - k),
+                        left + (s - first) * steps * WORDS, right + k / STRIP * steps * WORDS, steps, sums);
       }
     }
   }
@@ -256,6 +327,7 @@ void outer(const Outer<float>* o, long column0, long column1, float* scratch) {
 namespace fastrnn {
 
 Isa with_amx(Isa table) {
+  fused = table.f32;
   table.name = "amx";
   table.f32.back_size = back_size;
   table.f32.pack_back = pack_back;

@@ -52,7 +52,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long M[2]
         T* out[2]
         long ld
-        bint transposed
+        bint transposed, exchanged
         T* sums
         const int64_t* a_rows[2]
     enum Rule:

@@ -82,7 +82,7 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     if _blas:
         gemm(True, False, M, columns, R, left, M, right, columns, True, <floating*>memory(dW), columns)
     outer.R, outer.ld, outer.M[1] = R, columns, 0
-    outer.transposed = threads > 1 and columns < M  # threads share the longer side
+    outer.transposed = outer.exchanged = threads > 1 and columns < M  # threads share the longer side
     if outer.transposed:
         outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = right, columns, left, M, M
     else:

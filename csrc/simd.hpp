@@ -161,6 +161,7 @@ template <class T> struct Outer {
   bool transposed;
   T* sums;         // or null
   const int64_t* a_rows[2] = {};  // row r is row a_rows[i][r] of a[i], and row r where null
+  bool exchanged = false;         // a and b have changed places, with `transposed`: the bits are to be those of b' a
 };
 
 enum Rule { ADAM, SGD, RMSPROP };

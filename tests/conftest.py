@@ -70,7 +70,7 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=_offered("isa", ("baseline", "avx2", "avx512")), ids=lambda name: name or "isa-default")
+@pytest.fixture(params=_offered("isa", ("baseline", "avx2", "avx512", "amx")), ids=lambda name: name or "isa-default")
 def isa(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Every instruction set that the compiled backend has here."""
     yield from _chosen("isa", request.param)
