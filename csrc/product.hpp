@@ -16,8 +16,9 @@ constexpr int MAX_ROWS = 8;
 constexpr int MAX_VECTORS = 4;
 constexpr int MAX_TILE = 32;  // vectors of the largest tile
 
-// Panels that one row works on at once: a row alone has too few independent chains to fill the pipeline.
-constexpr int row_panels(int NV) { return NV == 4 ? 2 : NV == 3 ? 3 : 1; }
+// Panels that one row works on at once. Three vectors are too few independent chains to fill the pipeline; four are as many
+// as L2 feeds, faster from one place than from two.
+constexpr int row_panels(int NV) { return NV == 3 ? 3 : 1; }
 
 // In a step backward whose K is larger and rows are few, k runs over a panel in blocks, and the rows' tiles wait in memory
 // meanwhile: the whole panel would have left L2 before the next tile comes.
@@ -25,14 +26,6 @@ constexpr long BLOCK_K = 2048;
 constexpr long BLOCK_ROWS = 96;
 
 constexpr long LINE = 64;  // bytes of a cache line
-constexpr long L1_BYTES = 48 * 1024;
-
-// Whether the panels of `vectors` unit vectors are between one and two L1 caches, and a panel at most one.
-template <class T> constexpr bool turns_pay(long K, int G, long vectors, int shared) {
-  const long vector = K * G * width<T> * long(sizeof(T));
-  return vectors * vector > L1_BYTES && vectors * vector <= 2 * L1_BYTES && shared * vector <= L1_BYTES &&
-         G * shared >= MAX_VECTORS;
-}
 
 // The r-th of the rows with these numbers; where they are null, rows stand in order.
 FASTRNN_INLINE long number_of(const int64_t* numbers, long r) { return numbers ? numbers[r] : r; }
@@ -105,7 +98,7 @@ template <class T, int NV, bool more> Multiply<T> multiply_of(int rows) {
 // The kernel for `count` panels of NV vectors: one of any rows, or several of one row.
 template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int count, int rows) {
   switch (NV) {
-    case 4: return count == 2 ? multiply<T, 1, 4, 2, more> : multiply_of<T, 4, more>(rows);
+    case 4: return multiply_of<T, 4, more>(rows);
     case 3:
       return count == 3 ? multiply<T, 1, 3, 3, more> : count == 2 ? multiply<T, 1, 3, 2, more> : multiply_of<T, 3, more>(rows);
     case 2: return multiply_of<T, 2, more>(rows);
@@ -122,9 +115,7 @@ template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int 
 // vectors. With `numbers`, row r of a is its row numbers[r].
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
-// it has used last, which is half of a matrix of twice that size. Where one row's panels are too many for L1 but few,
-// they are taken one by one, for the same reason; else several at once, since from L2 one alone waits for its chains of
-// additions.
+// it has used last, which is half of a matrix of twice that size.
 template <class T, bool in_blocks, class Before, class Body>
 FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_stride, long k_stride, const T* panels, long K,
                               int G, int shared, long units, long row0, long row1, long first, long last, bool backwards,
@@ -133,8 +124,8 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
   if (K == 0)
     for (int k = 0; k < MAX_TILE; ++k) tiles[k] = Vec<T>{};
   const long n = row1 - row0, block = in_blocks && n > 1 && n <= BLOCK_ROWS && K > BLOCK_K ? BLOCK_K : K;
-  const bool lone = n == 1, turning = K > 0 && turns_pay<T>(K, G, last - first, shared);
-  const long piece = (lone && !turning ? row_panels(shared * G) : 1) * shared, group = lone ? MAX_ROWS : shared;
+  const bool lone = n == 1;
+  const long piece = (lone ? row_panels(shared * G) : 1) * shared, group = lone ? MAX_ROWS : shared;
   const long groups = lone ? (last - first + MAX_ROWS - 1) / MAX_ROWS : (last - first + shared - 1) / shared;
   for (long g = 0; g < groups; ++g) {
     const long u0 = first + (backwards ? groups - 1 - g : g) * group, end = u0 + group < last ? u0 + group : last;

@@ -134,6 +134,10 @@ cdef void advance_one(Scan[floating]* s, Pace* pace) noexcept:
 cdef void share_step(Scan[floating]* s, Pace* pace, long work) noexcept nogil:
     """One step, on as many threads as it is worth sharing between and are awake."""
     cdef bint long_step = work >= 2 * LONG_STEP
+    if _threads == 1:
+        share_between(s, 1)
+        run(s, False)
+        return
     share_out(s, _threads if pace.begin() else work // LONG_STEP)
     share_between(s, crew().muster(s.threads, long_step))
     if s.threads == 1:
