@@ -1,7 +1,7 @@
 """The benchmark: fastrnn beside PyTorch, ONNX Runtime and JAX, in one process, interleaved, agreement first.
 
-Run it from the project root: ``python -m bench`` (the grid), ``python -m bench step | ragged | memory | import`` (one
-more measurement each, merged into the same file), ``python -m bench all`` (everything), ``python -m bench plot
+Run it from the project root: ``python -m bench`` (the grid), ``python -m bench threads | step | ragged | memory |
+import`` (one more measurement each, merged into the same file), ``python -m bench all`` (everything), ``python -m bench plot
 RESULTS.json``. Results go to ``--out`` (default ``bench/results``): ``results.json`` and ``results.md``.
 
 What is timed
@@ -28,7 +28,7 @@ results.json
 ::
 
     {"schema": 1,
-     "sections": {"grid" | "step" | "ragged" | "memory" | "import": [run, ...]},
+     "sections": {"grid" | "threads" | "step" | "ragged" | "memory" | "import": [run, ...]},
      "bars": [{"name", "bar", "value", "worst", "status": "pass" | "fail" | "not measured"}, ...]}
 
     run = {"threads": int,
@@ -48,6 +48,8 @@ A record of grid and step::
      "ours": runner or null, "ratios": {other runner: ratio},
      "best_peer": runner or null, "ratio": float or null,
      "fma_peak": GFLOP/s of one core or null, "share": of the peak of all threads or null}
+
+A record of threads has ``runners`` "one" and "all", and ``one_over_all``, the ratio of their times or null.
 
 A record of ragged has the same keys; its runners are labelled "NAME padded" and "NAME ragged", ``flops`` counts valid
 steps, and ``ragged_over_padded`` maps each name to its ratio of times. A record of memory: ``runner, cell, N, T, D, H,

@@ -127,7 +127,7 @@ def _line(record: dict[str, Any]) -> str:
         return f"{where} {record['runner']}: scratch {record['scratch_bytes'] / 1e6:.2f} MB"
     speeds = ", ".join(f"{name} {entry['median'] * 1e6:.1f} µs" for name, entry in record["runners"].items())
     failed = "".join(f"; {name} FAILED: {reason}" for name, reason in record["failed"].items())
-    ratio = "" if record["ratio"] is None else f"; ratio {record['ratio']:.2f} ({record['best_peer']})"
+    ratio = f"; ratio {record['ratio']:.2f} ({record['best_peer']})" if record.get("ratio") is not None else ""
     return f"{where} {record['mode']}: {speeds}{ratio}{failed}"
 
 

@@ -132,18 +132,13 @@ def _share(sections: Sections) -> Iterator[Value]:
 
 
 def _scaling(large_batch: bool) -> Callable[[Sections], Iterator[Value]]:
-    """One thread's median time over that of two."""
+    """One thread's time over that of two."""
 
     def values(sections: Sections) -> Iterator[Value]:
-        medians: dict[tuple[Any, ...], dict[int, float]] = {}
-        for threads, record in _records(sections, "grid"):
+        for threads, record in _records(sections, "threads"):
             chosen = record["N"] >= 16 if large_batch else record["N"] == 1 and record["H"] >= 256
-            if chosen and COMPILED in record["runners"]:
-                key = tuple(record[name] for name in ("cell", "N", "T", "D", "H", "mode"))
-                medians.setdefault(key, {})[threads] = record["runners"][COMPILED]["median"]
-        for (cell, N, T, D, H, mode), by_threads in medians.items():
-            if 1 in by_threads and 2 in by_threads:
-                yield Value(f"{cell} {Shape(N, T, D, H)} {mode}", by_threads[1] / by_threads[2])
+            if chosen and threads == 2 and record["one_over_all"] is not None:
+                yield Value(_label(threads, record), record["one_over_all"])
 
     return values
 

@@ -124,6 +124,18 @@ def _grid(run: Run) -> Iterable[str]:
     yield _disturbed(run)
 
 
+def _threads(run: Run) -> Iterable[str]:
+    rows = []
+    for record in run["records"]:
+        median = {name: entry["median"] * 1e6 for name, entry in record["runners"].items()}
+        figures = [number(median.get(name), 1) for name in ("one", "all")] + [number(record["one_over_all"])]
+        rows.append([record["cell"], _shape(record), record["mode"], *figures])
+    yield "fastrnn alone, on one thread and on all, in turns in one process, microseconds"
+    yield table(["cell", "shape", "mode", "one thread", "all", "one over all"], rows)
+    yield _failures(run)
+    yield _disturbed(run)
+
+
 def _step(run: Run) -> Iterable[str]:
     names = _names(run)
     rows = []
@@ -169,7 +181,7 @@ def _import(run: Run) -> Iterable[str]:
     yield table(["module", "ms", "over scipy.linalg"], rows)
 
 
-_BODIES = {"grid": _grid, "step": _step, "ragged": _ragged, "memory": _memory, "import": _import}
+_BODIES = {"grid": _grid, "threads": _threads, "step": _step, "ragged": _ragged, "memory": _memory, "import": _import}
 
 
 def _bars(bars: Sequence[dict[str, Any]]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import grid, imports, memory, ragged, step
+from . import grid, imports, memory, ragged, scaling, step
 
 SECTIONS: dict[str, ModuleType] = {
     "grid": grid,
+    "threads": scaling,
     "step": step,
     "ragged": ragged,
     "memory": memory,

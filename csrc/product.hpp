@@ -144,7 +144,8 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
           for (long u = u0 + at; u < stop;) {
             const int inside = int(units - u < shared ? units - u : shared);
             const int count = stop - u > inside ? int((stop - u) / inside) : 1, NV = inside * G;
-            if (k0 == 0) before(row, rows, u, inside, count);
+            const bool after = lone && backwards;
+            if (k0 == 0 && !after) before(row, rows, u, inside, count);
             if (K > 0) {
               const long panel_stride = K * NV * width<T>, next = backwards ? -panel_stride : panel_stride;
               const T *whole = panels + u * G * K * width<T>, *panel = whole + k0 * NV * width<T>;
@@ -154,6 +155,7 @@ FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_strid
               kernel(left, numbers ? numbers + row : nullptr, row_stride, k_stride, panel, panel_stride, k1 - k0, ahead,
                      tile + (u - u0) * G);
             }
+            if (after) before(row, rows, u, inside, count);
             u += long(count) * inside;
           }
         }

@@ -201,15 +201,26 @@ def test_bars() -> None:
     assert lost["worst"].startswith("rnn_tanh N1 T100 D512 H512 forward, 2 threads")
 
 
-def test_bar_of_a_geometric_mean_and_of_scaling() -> None:
+def test_bar_of_a_geometric_mean() -> None:
     one, two = grid_run(2.0), {**grid_run(8.0), "threads": 2}
     mean = verdict({"grid": [one, two]}, "forward, best peer over ours")
     assert (mean["status"], mean["value"]) == ("pass", pytest.approx(4.0))
-    for record in two["records"]:
-        record["runners"]["fastrnn-cython"] = {"median": 0.625}
-    scaling = verdict({"grid": [one, two]}, "2 threads over 1, N = 1, H ≥ 256")
-    assert scaling["value"] == pytest.approx(1.6)
-    assert scaling["status"] == "incomplete"  # training is not there
+
+
+def test_bar_of_scaling() -> None:
+    run = {**grid_run(2.0), "threads": 2}
+    for record in run["records"]:
+        record["one_over_all"] = 1.6 if record["N"] == 1 else 1.9
+    name = "2 threads over 1, N = 1, H ≥ 256"
+    found = verdict({"threads": [run]}, name)
+    assert (found["value"], found["status"]) == (1.6, "incomplete")  # training is not there
+    run["records"] += [{**record, "mode": "training"} for record in run["records"]]
+    assert verdict({"threads": [run]}, name)["status"] == "pass"
+    run["records"][0]["one_over_all"] = 0.5  # H32
+    assert verdict({"threads": [run]}, name)["status"] == "pass"
+    run["records"][2]["one_over_all"] = 1.4
+    assert verdict({"threads": [run]}, name)["status"] == "fail"
+    assert verdict({"threads": [{**run, "threads": 1}]}, name)["status"] == "not measured"
 
 
 def test_losing_cells_and_missing_runners_stay_in_the_report(tmp_path: Path) -> None:
