@@ -22,7 +22,8 @@ if X86:
     ISAS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
 
 # Linux alone, since a process has to ask for AMX's registers
-AMX = ["-mamx-tile", "-mamx-bf16"] if sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64") else []
+MAY_HAVE_AMX = sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64")
+AMX = ["-mamx-tile", "-mamx-bf16"] if MAY_HAVE_AMX else []
 OPENMP_PROGRAM = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 AMX_PROGRAM = "#include <immintrin.h>\nint main() { _tile_zero(0); _tile_dpbf16ps(0, 1, 2); _tile_release(); }\n"
 

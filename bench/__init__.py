@@ -1,8 +1,8 @@
 """The benchmark: fastrnn beside PyTorch, ONNX Runtime and JAX, in one process, interleaved, agreement first.
 
 Run it from the project root: ``python -m bench`` (the grid), ``python -m bench threads | step | ragged | memory |
-import`` (one more measurement each, merged into the same file), ``python -m bench all`` (everything), ``python -m bench plot
-RESULTS.json``. Results go to ``--out`` (default ``bench/results``): ``results.json`` and ``results.md``.
+import`` (one more measurement each, merged into the same file), ``python -m bench all`` (everything), ``python -m bench
+plot RESULTS.json``. Results go to ``--out`` (default ``bench/results``): ``results.json`` and ``results.md``.
 
 What is timed
 -------------

@@ -1,7 +1,7 @@
 """Section "threads": one layer on one thread and on all of them, in turns in one process, without a peer.
 
-The grid's own figures for one and for two threads come from two processes, minutes apart, and beside peers whose threads
-go on spinning.
+The grid's own figures for one and for two threads come from two processes, minutes apart, and beside peers whose
+threads go on spinning.
 """
 
 from __future__ import annotations

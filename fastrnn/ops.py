@@ -357,7 +357,14 @@ def _states(cell: Cell, name: str, state: Any, N: int, H: int, dtype: np.dtype) 
         wanted = ", ".join(cell.states)
         got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
         raise ValueError(f"{name} must be a tuple ({wanted}), got {got}")
-    return [as_shape(f"{name}[{k}] ({part})", state[k], dtype, (N, widths[k])) for k, part in enumerate(cell.states)]
+    found = []
+    for k, part in enumerate(state):
+        shape = (N, widths[k])
+        # a name is made for what is to be looked at more closely
+        if type(part) is not np.ndarray or part.shape != shape or part.dtype != dtype or not part.flags.aligned:
+            part = as_shape(f"{name}[{k}] ({cell.states[k]})", part, dtype, shape)
+        found.append(part)
+    return found
 
 
 def _as_state(parts: list[Array]) -> Any:
@@ -387,11 +394,15 @@ def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, nois
     def rows(width: int) -> Array:
         return module.empty((R, width), dtype)
 
+    c = rows(H) if len(cell.states) > 1 else None
+    gates = rows(len(cell.saved) * H) if cell.saved else None
+    if noise.new_c is None and not cell.layer_norm:
+        return Trace(y, c, gates)
     width = len(cell.gates) * H
     return Trace(
         y,
-        rows(H) if len(cell.states) > 1 else None,
-        rows(len(cell.saved) * H) if cell.saved else None,
+        c,
+        gates,
         None if noise.new_c is None else rows(H),
         *(rows(width) if cell.layer_norm else None for _ in range(2)),
         *(rows(len(cell.norms)) if cell.layer_norm else None for _ in range(2)),

@@ -75,10 +75,13 @@ class Params(dict[str, Array]):
     """
 
     def __init__(self, layout: Mapping[str, tuple[int, Shape]], flat: Array, *, is_part: bool = False):
-        super().__init__(
-            (name, flat[first : first + math.prod(shape)].reshape(shape)) for name, (first, shape) in layout.items()
-        )
-        self._layout, self._flat, self._is_part = dict(layout), flat, is_part
+        places = [(name, first, first + math.prod(shape), shape) for name, (first, shape) in layout.items()]
+        self._fill(dict(layout), places, flat, is_part)
+
+    def _fill(self, layout: dict[str, tuple[int, Shape]], places: list[Any], flat: Array, is_part: bool) -> None:
+        """Become views into ``flat``; ``places``: what the layout says, as (name, first, last, shape)."""
+        dict.__init__(self, {name: flat[first:last].reshape(shape) for name, first, last, shape in places})
+        self._layout, self._places, self._flat, self._is_part = layout, places, flat, is_part
 
     @classmethod
     def zeros(cls, shapes: Mapping[str, Shape], dtype: Any = "float32") -> Params:
@@ -131,7 +134,9 @@ class Params(dict[str, Array]):
         """The same names and layout over another buffer, whose values stay."""
         if flat.shape != self.flat.shape:
             raise ValueError(f"flat must have shape {self.flat.shape}, got {flat.shape}")
-        return Params(self._layout, flat, is_part=is_part)
+        same = Params.__new__(Params)  # every backward pass makes one
+        same._fill(self._layout, self._places, flat, is_part)
+        return same
 
     def same_layout(self, other: Any) -> bool:
         """Whether ``other`` is a `Params` with the same names, shapes, order and dtype."""
