@@ -299,19 +299,24 @@ void outer(const Outer<float>* o, long column0, long column1, float* scratch) {
   const Strips strips(o);
   const Tiles tiles;
   float *sums = scratch, *right = sums + BLOCK, *left = right + PANEL * MOST_K / STEP * WORDS;
+  // threads share the longer side, since each splits the other one whole
+  const bool by_strips = o->columns <= o->M[0] + o->M[1];
+  const long s0 = by_strips ? strips.n() * column0 / o->columns : 0;
+  const long s1 = by_strips ? strips.n() * column1 / o->columns : strips.n();
+  const long c0 = by_strips ? 0 : column0, c1 = by_strips ? o->columns : column1;
   for (long k0 = 0; k0 < o->R; k0 += MOST_K) {
     const long K = smaller(MOST_K, o->R - k0), steps = steps_of(K);
-    const Side b{o->b, o->ldb, 1, k0 + K, column1, nullptr};
+    const Side b{o->b, o->ldb, 1, k0 + K, c1, nullptr};
     if (o->sums) add_columns(o->b + k0 * o->ldb + column0, o->ldb, K, column1 - column0, o->sums + column0);
-    for (long first = 0; first < strips.n(); first += LEFT_STRIPS) {
-      const long last = smaller(first + LEFT_STRIPS, strips.n());
+    for (long first = s0; first < s1; first += LEFT_STRIPS) {
+      const long last = smaller(first + LEFT_STRIPS, s1);
       for (long s = first; s < last; ++s) {
         const int i = strips.side(s);
         const Side a{o->a[i], o->M[i], 1, k0 + K, o->M[i], o->a_rows[i]};
         split_strip(a, k0, K, strips.column(s), true, left + (s - first) * steps * WORDS);
       }
-      for (long c = column0; c < column1; c += PANEL * STRIP) {
-        const long columns = smaller(PANEL * STRIP, column1 - c);
+      for (long c = c0; c < c1; c += PANEL * STRIP) {
+        const long columns = smaller(PANEL * STRIP, c1 - c);
         split_strips(b, k0, K, c, c + columns, false, right);
         for (long s = first; s < last; ++s)
           for (long k = 0; k < columns; k += STRIP)
