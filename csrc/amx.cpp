@@ -39,15 +39,16 @@ FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
 
 constexpr long steps_of(long K) { return (K + STEP - 1) / STEP; }
 
-// A matrix to be split: element (k, o) at [k * k_stride + o * o_stride], of which one stride is 1; `numbers` are those of the
-// rows, which have the other one.
+// A matrix to be split, K by O or O by K: its rows, `ld` apart, are k where `by_k`, else the result's rows or columns. Row r is
+// row numbers[r], where that is not null.
 struct Side {
   const float* at;
-  long k_stride, o_stride, K, O;
+  long ld;
+  bool by_k;
+  long K, O;
   const int64_t* numbers;
 
-  const float* row(long r) const { return at + number_of(r) * (k_stride == 1 ? o_stride : k_stride); }
-  long number_of(long r) const { return numbers ? numbers[r] : r; }
+  const float* row(long r) const { return at + (numbers ? numbers[r] : r) * ld; }
 };
 
 typedef uint32_t Words __attribute__((vector_size(FASTRNN_VECTOR_BYTES)));
@@ -68,7 +69,7 @@ FASTRNN_INLINE void split(Vec<float> x, Vec<float> y, float* out) {
 // The parts of a tile: k from `k` on, rows or columns of the result from `o` on. Rows of the tile are those of the result
 // where `o_rows`, else words of k.
 void split_tile(const Side& side, long k, long o, bool o_rows, float* out) {
-  const bool by_k = side.k_stride != 1;  // rows in memory are k
+  const bool by_k = side.by_k;
   const bool turned = by_k == o_rows, whole = k + STEP <= side.K && o + LANES <= side.O;
   const long rows = by_k ? side.K - k : side.O - o, columns = by_k ? side.O - o : side.K - k;
   auto piece = [&](long row, long column) {
@@ -217,7 +218,8 @@ long back_size(long K, long columns) {
 
 void pack_back(float* dst, const float* src, long K, long columns, long k_stride, long column_stride, long first, long last) {
   if (small_back(K, columns)) return fused.pack_back(dst, src, K, columns, k_stride, column_stride, first, last);
-  const Side side{src, k_stride, column_stride, K, columns, nullptr};
+  const bool by_k = column_stride == 1;
+  const Side side{src, by_k ? k_stride : column_stride, by_k, K, columns, nullptr};
   split_strips(side, 0, K, first, last, false, dst + first / STRIP * steps_of(K) * WORDS);
 }
 
@@ -228,7 +230,7 @@ void product_back(const Product<float>* p, long row0, long row1, long column0, l
   const long panel = steps_of(p->K) * WORDS;
   for (long r0 = row0; r0 < row1; r0 += PANEL * STRIP) {
     const long rows = smaller(PANEL * STRIP, row1 - r0);
-    const Side side{p->a, 1, p->row_stride, p->K, r0 + rows, p->a_rows};
+    const Side side{p->a, p->row_stride, false, p->K, r0 + rows, p->a_rows};
     for (long k0 = 0; k0 < p->K; k0 += MOST_K) {
       const long K = smaller(MOST_K, p->K - k0), strip = steps_of(K) * WORDS;
       split_strips(side, k0, K, r0, r0 + rows, true, left);
@@ -306,13 +308,13 @@ void outer(const Outer<float>* o, long column0, long column1, float* scratch) {
   const long c0 = by_strips ? 0 : column0, c1 = by_strips ? o->columns : column1;
   for (long k0 = 0; k0 < o->R; k0 += MOST_K) {
     const long K = smaller(MOST_K, o->R - k0), steps = steps_of(K);
-    const Side b{o->b, o->ldb, 1, k0 + K, c1, nullptr};
+    const Side b{o->b, o->ldb, true, k0 + K, c1, nullptr};
     if (o->sums) add_columns(o->b + k0 * o->ldb + column0, o->ldb, K, column1 - column0, o->sums + column0);
     for (long first = s0; first < s1; first += LEFT_STRIPS) {
       const long last = smaller(first + LEFT_STRIPS, s1);
       for (long s = first; s < last; ++s) {
         const int i = strips.side(s);
-        const Side a{o->a[i], o->M[i], 1, k0 + K, o->M[i], o->a_rows[i]};
+        const Side a{o->a[i], o->M[i], true, k0 + K, o->M[i], o->a_rows[i]};
         split_strip(a, k0, K, strips.column(s), true, left + (s - first) * steps * WORDS);
       }
       for (long c = c0; c < c1; c += PANEL * STRIP) {

@@ -4,7 +4,7 @@ Environment, read at import; an explicit choice that cannot be had raises, nothi
 
 =======================  ===================================================================================
 FASTRNN_BACKEND          auto (default: cython where it imports), cython or numpy
-FASTRNN_ISA              instruction set of the compiled kernels: baseline, avx2 or avx512 (default: the best)
+FASTRNN_ISA              instruction set of the compiled kernels: baseline, avx2, avx512 or amx (default: the best)
 FASTRNN_GEMM             auto (default), simd or blas: what the compiled kernels multiply with
 FASTRNN_NUM_THREADS      threads (default: OMP_NUM_THREADS, else the CPUs that this process may run on)
 =======================  ===================================================================================
@@ -114,6 +114,9 @@ def get_isa() -> str | None:
 
 def set_isa(name: str) -> None:
     """Choose the instruction set of the compiled kernels, for the whole process: one of `available_isas`.
+
+    "avx2" and "avx512" give the same bits. "amx" does but for float32 gradients of inputs and matrices, which are sums
+    in another order; those of large products alone.
 
     Raises
     ------

@@ -52,6 +52,7 @@ AMX_CASES = (
     Case("N12 T30 D97 H150", 12, 30, 97, 150),
     Case("N40 T14 D70 H150, ragged", 40, 14, 70, 150, lengths=tuple(k % 15 for k in range(40))),
     Case("N1 T150 D130 H260, reverse", 1, 150, 130, 260, reverse=True),
+    Case("N40 T14 D1 H150, ragged", 40, 14, 1, 150, lengths=tuple(k % 15 for k in range(40))),
 )
 OPTION_CASES = (
     Case("N21 T28 D5 H66", 21, 28, 5, 66),  # two chunks of time
