@@ -131,8 +131,8 @@ cdef void multiply(
 ) noexcept nogil:
     """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
 
-    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them. A weight
-    packed for the gradient of the input takes a thread's ``scratch``.
+    ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them. A
+    weight packed for the gradient of the input takes a thread's ``scratch``.
     """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
