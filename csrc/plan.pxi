@@ -5,7 +5,7 @@ cdef extern from *:
     // Bytes of projected input (or of da) that a chunk of time may fill: half an L2, so that it is still there when
     // the chunk's steps run; but at least as many rows as make good use of a weight once it is read.
     static const long CHUNK_BYTES = 512 * 1024;
-    static const long FORWARD_ROWS = 128;
+    static const long FORWARD_ROWS = 64;
     static const long GRADIENT_ROWS = 512;
     // Rows that make a thread's share worth while; below, units are split. Multiply-adds of a thread's share of a
     // step, and of the whole call, below which it is over before a second thread has noticed.
