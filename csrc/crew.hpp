@@ -12,11 +12,9 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include "scan.hpp"
+#include "seats.hpp"
 
 namespace fastrnn {
 
@@ -87,29 +85,6 @@ class Crew {
     }
     for (Spin spin; patient && helper.state.load(std::memory_order_acquire) != READY;) spin.once();
     return patient;
-  }
-
-  static int this_cpu() {
-#ifdef __linux__
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-  }
-
-  // Leave the CPU of the thread that wants help: the system often starts and wakes a helper there, and then takes many
-  // milliseconds to move it.
-  static void leave(int cpu) {
-#ifdef __linux__
-    cpu_set_t all, others;
-    if (cpu < 0 || cpu != sched_getcpu() || sched_getaffinity(0, sizeof all, &all) != 0) return;
-    others = all;
-    CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
-      sched_setaffinity(0, sizeof all, &all);
-#else
-    (void)cpu;
-#endif
   }
 
   // A helper that has come up.

@@ -249,3 +249,7 @@ cdef extern from "scan.hpp" namespace "fastrnn" nogil:
         void wait(int)
     int team_size()
     bint built_with_openmp()
+
+cdef extern from "seats.hpp" namespace "fastrnn" nogil:
+    cdef cppclass Seats:
+        void take(int thread)

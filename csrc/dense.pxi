@@ -40,6 +40,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
     cdef const floating* b = <floating*>memory(a.b)
     cdef long K = a.K, columns = a.columns, r
     cdef int threads = 1 if a.blas else team(R * K * columns, CALL_PER_THREAD)
+    cdef Seats seats
     if a.blas:
         for r in range(R if b != NULL else 0):
             memcpy(y + r * columns, b, columns * sizeof(floating))
@@ -52,7 +53,9 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
     if threads == 1:
         k.product(&product, 0, R, 0, columns)
         return 0
+    seats.take(0)
     with nogil, parallel(num_threads=threads):
+        seats.take(threadid())
         k.product(&product, R * threadid() // team_size(), R * (threadid() + 1) // team_size(), 0, columns)
     return 0
 
@@ -78,6 +81,7 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     cdef floating* right = <floating*>memory(d)
     cdef floating* start
     cdef int threads = 1 if _blas else team(R * M * columns, CALL_PER_THREAD)
+    cdef Seats seats
     cdef Block scratch
     if _blas:
         gemm(True, False, M, columns, R, left, M, right, columns, True, <floating*>memory(dW), columns)
@@ -95,7 +99,9 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     if threads == 1:
         k.outer(&outer, 0, shared, start)
         return 0
+    seats.take(0)
     with nogil, parallel(num_threads=threads):
+        seats.take(threadid())
         k.outer(&outer, split(shared, unit, threadid(), team_size()),
                 split(shared, unit, threadid() + 1, team_size()), start + threadid() * size)
         if outer.transposed and db != NULL:

@@ -27,6 +27,7 @@ cdef int team(long n, long per_thread) noexcept:
     if _has_forked_team or not built_with_openmp():
         return 1
     cdef int threads = <int>max(1, min(_threads, n // per_thread))
+    cdef Seats seats
     use_team(threads)
     return threads
 
@@ -45,13 +46,16 @@ cdef void update_of(
     cdef Update[floating] u
     cdef long n = params.shape[0]
     cdef int threads = team(n, UPDATE_PER_THREAD)
+    cdef Seats seats
     u.params, u.grads = <floating*>memory(params), <floating*>memory(grads)
     u.m, u.v = <floating*>memory(m), <floating*>memory(v)
     with nogil:
         if threads == 1:
             update_share(kernels, rule, step, &u, n, 0, 1)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 update_share(kernels, rule, step, &u, n, threadid(), team_size())
 
 
@@ -99,12 +103,15 @@ cdef double squared_norm_of(floating* t, cnp.ndarray array) except? -1:
     cdef cnp.ndarray partial = np.empty(blocks)
     cdef double* sums = <double*>cnp.PyArray_DATA(partial)
     cdef int threads = team(n, UPDATE_PER_THREAD)
+    cdef Seats seats
     cdef double total = 0
     with nogil:
         if threads == 1:
             square_blocks(kernels, x, n, sums, 0, blocks)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 square_blocks(kernels, x, n, sums, blocks * threadid() // team_size(),
                               blocks * (threadid() + 1) // team_size())
         for block in range(blocks):
@@ -127,6 +134,7 @@ cdef double cross_entropy_of(
     cdef long R = logits.shape[0], row
     cdef cnp.ndarray losses = np.empty(R)
     cdef int threads = team(R * logits.shape[1], EXPONENTIALS_PER_THREAD)
+    cdef Seats seats
     cdef double total = 0
     s.V, s.scale, s.logits, s.dlogits = logits.shape[1], scale, <floating*>memory(logits), <floating*>memory(dlogits)
     s.targets = <int64_t*>cnp.PyArray_DATA(targets)
@@ -135,7 +143,9 @@ cdef double cross_entropy_of(
         if threads == 1:
             kernels.cross_entropy(&s, 0, R)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 kernels.cross_entropy(&s, R * threadid() // team_size(), R * (threadid() + 1) // team_size())
         for row in range(R):
             total += s.losses[row]

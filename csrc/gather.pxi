@@ -79,11 +79,14 @@ def blank(shape, dtype, cnp.ndarray index):
     cdef char* to = <char*>cnp.PyArray_DATA(out)
     cdef long n = index.shape[0], row_bytes = out.shape[1] * out.itemsize
     cdef int threads = team(n * row_bytes, COPY_PER_THREAD)
+    cdef Seats seats
     with nogil:
         if threads == 1:
             clear_share(to, numbers, row_bytes, 0, n)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 clear_share(to, numbers, row_bytes, split(n, 1, threadid(), team_size()),
                             split(n, 1, threadid() + 1, team_size()))
     return out
@@ -97,11 +100,14 @@ def gather(cnp.ndarray source, cnp.ndarray index):
     cdef char* to = <char*>cnp.PyArray_DATA(out)
     cdef long n = index.shape[0], row_bytes = source.shape[1] * source.itemsize
     cdef int threads = team(n * row_bytes, COPY_PER_THREAD)
+    cdef Seats seats
     with nogil:
         if threads == 1:
             gather_share(rows, numbers, to, row_bytes, 0, n)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 gather_share(rows, numbers, to, row_bytes, split(n, 1, threadid(), team_size()),
                              split(n, 1, threadid() + 1, team_size()))
     return out
@@ -123,11 +129,14 @@ cdef void add_share(
 
 cdef void add_all(floating* out, const int64_t* index, const floating* rows, long n, long width) noexcept:
     cdef int threads = team(n * width * sizeof(floating), COPY_PER_THREAD)
+    cdef Seats seats
     with nogil:
         if threads == 1:
             add_share(out, index, rows, n, width, 0, 1)
         else:
+            seats.take(0)
             with parallel(num_threads=threads):
+                seats.take(threadid())
                 add_share(out, index, rows, n, width, threadid(), team_size())
 
 

@@ -495,13 +495,16 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
 
 cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
     cdef Barrier barrier
+    cdef Seats seats
     if s.threads == 1:
         if backward:
             backward_loop(s, &barrier, 0, 1)
         else:
             forward_loop(s, &barrier, 0, 1)
         return
+    seats.take(0)
     with parallel(num_threads=s.threads):
+        seats.take(threadid())
         if backward:
             backward_loop(s, &barrier, threadid(), team_size())
         else:
