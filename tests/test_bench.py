@@ -92,12 +92,20 @@ def test_tasks_take_turns_and_a_slow_one_leaves() -> None:
     assert [len(found[name].seconds) for name in "AB"] == [3, 1]
 
 
-def test_a_sample_lasts_as_long_as_asked_for() -> None:
-    task = runners.Task(lambda: sum(range(1000)), lambda result: {})
+def test_a_sample_lasts_as_long_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only the task moves: another program's turn during a calibration would make the next sample short."""
+    now = [0.0]
+
+    def call() -> None:
+        now[0] += 9e-6
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    task = runners.Task(call, lambda result: {})
     repeats = timing.calibrate(task, 2e-3)
-    assert repeats > 1
-    found = timing.race({"sum": task}, timing.Schedule(rounds=2, seconds=0.0, sample=2e-3))["sum"]
-    assert max(found.seconds) * found.repeats > 1e-3
+    assert 2e-3 <= repeats * 9e-6 <= 4e-3
+    found = timing.race({"it": task}, timing.Schedule(rounds=2, seconds=0.0, sample=2e-3))["it"]
+    assert found.seconds == pytest.approx([9e-6, 9e-6])
+    assert found.repeats * 9e-6 >= 2e-3
 
 
 def test_settling_waits_for_a_busy_thread() -> None:
