@@ -93,7 +93,7 @@ def test_tasks_take_turns_and_a_slow_one_leaves() -> None:
 
 
 def test_a_sample_lasts_as_long_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that only the task moves: another program's turn during a calibration would make the next sample short."""
+    """On a clock that only the task moves: another program's turn while it is calibrated would make samples short."""
     now = [0.0]
 
     def call() -> None:
