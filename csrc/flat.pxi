@@ -27,7 +27,6 @@ cdef int team(long n, long per_thread) noexcept:
     if _has_forked_team or not built_with_openmp():
         return 1
     cdef int threads = <int>max(1, min(_threads, n // per_thread))
-    cdef Seats seats
     use_team(threads)
     return threads
 

@@ -111,7 +111,8 @@ template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int 
 //
 // Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]. The tile of a lone row has as many vectors
 // as others have rows: the body then has enough chains of operations that do not wait for each other.
-// `before` is called before a tile's product: before(row, rows, vector, inside, count), for `count` panels of `inside` unit
+// `before` is called before a tile's product, or after it where a lone row goes backwards: what one step has read last, the
+// next one then reads first. before(row, rows, vector, inside, count), for `count` panels of `inside` unit
 // vectors. With `numbers`, row r of a is its row numbers[r].
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -305,3 +306,16 @@ def test_without_the_extension_an_explicit_choice_raises():
     assert result.returncode == 1
     assert "ImportError: backend 'cython' is not available: kernels are blocked" in result.stderr
     assert "The above exception was the direct cause" in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells where a thread may run")
+def test_threads_that_have_moved_apart_may_run_everywhere(compiled, threads):
+    """A thread that wakes on its caller's CPU leaves it, and gives up no CPU for that."""
+    fastrnn.set_num_threads(2)
+    layer, x = fastrnn.LSTM(128, 128, seed=0), np.zeros((16, 50, 128), "float32")
+    everywhere = os.sched_getaffinity(0)
+    for _ in range(20):
+        time.sleep(0.02)  # the other thread goes to sleep
+        layer(x)
+    for thread in map(int, os.listdir("/proc/self/task")):
+        assert os.sched_getaffinity(thread) == everywhere
