@@ -166,6 +166,7 @@ struct Tiles {
       uint8_t rows[16] = {};
     } shape;
     for (int k = 0; k < 8; ++k) shape.bytes[k] = 64, shape.rows[k] = LANES;
+    asm volatile("" ::"r"(&shape) : "memory");  // the next line does not say that it reads all of it
     _tile_loadconfig(&shape);
   }
   ~Tiles() { _tile_release(); }
