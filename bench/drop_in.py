@@ -154,7 +154,7 @@ def trainer(model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> Callable
 
     def update() -> float:
         nonlocal updates
-        torch.manual_seed(updates)
+        torch.default_generator.manual_seed(updates)
         loss = model(*batches[updates % len(batches)])
         optimizer.zero_grad()
         loss.backward()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -47,7 +47,7 @@ class _Order:
         raise NotImplementedError
 
     def unpack(self, packed: Any) -> Array:
-        """(R, H), or what `blank` made -> ``outer`` and features; zeros where no step is."""
+        """(R, H), or what `blank_like` or `outputs` made -> ``outer`` and features; zeros where no step is."""
         raise NotImplementedError
 
     def unpack_output(self, packed: Any) -> Array:
@@ -66,9 +66,9 @@ class _Order:
         """Like `pack_gradient`, but rows may stay where they are."""
         return self.pack_gradient(dy)
 
-    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Array | Placed:
-        """Where a backend is to write a result of R packed rows, for `unpack`."""
-        empty: Array = module.empty((R, width), dtype)
+    def blank_like(self, module: ModuleType, x: Array | Placed) -> Array | Placed:
+        """Where a backend is to write the gradient of what `place` made, for `unpack`."""
+        empty: Array = module.empty(x.shape, x.dtype)
         return empty
 
     def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
@@ -89,34 +89,70 @@ class _Order:
 
 
 class _Batch(_Order):
-    """The packed order of a full batch: step s holds all N rows of one time step."""
+    """The packed order of a full batch: step s holds all N rows of one time step.
 
-    def __init__(self, N: int, T: int, time_major: bool, reverse: bool):
-        self.N, self.T, self.time_major = N, T, time_major
+    With ``batch_first`` y lies in memory as an array (N, T, H) does, else as (T, N, H).
+    """
+
+    def __init__(self, N: int, T: int, time_major: bool, reverse: bool, batch_first: bool):
+        self.N, self.T, self.time_major, self.batch_first = N, T, time_major, batch_first
         self.outer: tuple[int, ...] = (T, N) if time_major else (N, T)
         times = np.arange(T, dtype=np.int64)
         self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
-        last = int(self.start[-1]) if T else 0
-        self._last = slice(last, last + N)
+        self._last = 0 if reverse else T - 1  # the time of the last step
+
+    @cached_property
+    def _at(self) -> Array:
+        """The place of each packed row in an array (N, T, .)."""
+        at: Array = np.arange(self.N * self.T, dtype=np.int64).reshape(self.N, self.T).T.ravel()
+        return at
 
     def pack(self, x: Array) -> Array:
         """(N, T, D), or (T, N, D) with time_major, -> (R, D)."""
         time_first = x if self.time_major else x.swapaxes(0, 1)
         return np.ascontiguousarray(time_first).reshape(self.T * self.N, x.shape[2])
 
-    def unpack(self, packed: Array) -> Array:
-        """(R, H) -> (N, T, H), a transposed view, or (T, N, H) with time_major; zeros where no step is."""
-        time_first = packed.reshape(self.T, self.N, packed.shape[1])
+    def place(self, x: Array) -> Array | Placed:
+        rows = x.swapaxes(0, 1) if self.time_major else x
+        if self.N == 1 or self.T == 1 or not rows.flags.c_contiguous:
+            return self.pack(x)
+        return Placed(_flat(rows), self._at)
+
+    def place_gradient(self, dy: Array) -> Array | Placed:
+        return self.place(dy)
+
+    def blank_like(self, module: ModuleType, x: Array | Placed) -> Array | Placed:
+        return self._blank(module, *x.shape, x.dtype) if isinstance(x, Placed) else super().blank_like(module, x)
+
+    def _blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
+        return Placed(module.empty((R, width), dtype), self._at)
+
+    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
+        if not self.batch_first:
+            return super().outputs(module, R, width, dtype, keep)
+        return module.empty((R, width), dtype) if keep else None, self._blank(module, R, width, dtype)
+
+    def unpack(self, packed: Any) -> Array:
+        """(R, H) -> (N, T, H), or (T, N, H) with time_major: a view, transposed where memory has the other order."""
+        if isinstance(packed, Placed):
+            rows: Array = packed.array.reshape(self.N, self.T, packed.shape[1])
+            return rows.swapaxes(0, 1) if self.time_major else rows
+        time_first: Array = packed.reshape(self.T, self.N, packed.shape[1])
         return time_first if self.time_major else time_first.swapaxes(0, 1)
 
-    def last(self, packed: Array, initial: Array) -> Array:
-        return (packed[self._last] if self.T else initial).copy()
+    def last(self, packed: Any, initial: Array) -> Array:
+        if not self.T:
+            return initial.copy()
+        if isinstance(packed, Placed):
+            final: Array = packed.array[self._last :: self.T].copy()
+            return final
+        return packed[self._last * self.N : (self._last + 1) * self.N].copy()
 
 
 @lru_cache(maxsize=64)
-def _batch(N: int, T: int, time_major: bool, reverse: bool) -> _Batch:
-    return _Batch(N, T, time_major, reverse)
+def _batch(N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> _Batch:
+    return _Batch(N, T, time_major, reverse, batch_first)
 
 
 class _Packed(_Order):
@@ -193,11 +229,14 @@ class _Ragged(_Order):
     def place_gradient(self, dy: Array) -> Array | Placed:
         return self.place(dy)
 
-    def blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
+    def blank_like(self, module: ModuleType, x: Array | Placed) -> Placed:
+        return self._blank(module, x.shape[1], x.dtype)
+
+    def _blank(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed:
         return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at, self.together)
 
     def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
-        out = self.blank(module, R, width, dtype)
+        out = self._blank(module, width, dtype)
         if self.together:
             return out, None
         return module.empty((R, width), dtype) if keep else None, out
@@ -296,6 +335,22 @@ class Tape:
     checkpoints: tuple[_Checkpoint, ...] = ()
     table: Array | None = None  # where x is a `Lookup` of its products with W
 
+    def on(self, x: Array | Placed, trace: Trace) -> Tape:
+        """The same scan with other memory for x and what it has left; `dataclasses.replace` takes its time."""
+        return Tape(
+            self.cell,
+            self.module,
+            self.params,
+            self.order,
+            self.noise,
+            x,
+            self.h0,
+            self.c0,
+            trace,
+            self.checkpoints,
+            self.table,
+        )
+
 
 @dataclass(frozen=True)
 class _Checkpoint:
@@ -306,7 +361,7 @@ class _Checkpoint:
     c: Array | None
 
 
-def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: bool) -> _Order:
+def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> _Order:
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask must not be given together: a mask says both")
@@ -315,7 +370,7 @@ def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: b
         if not (isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.shape == (N,)):
             lengths = as_lengths(lengths, N, T)
         return _ragged(lengths.tobytes(), T, time_major, reverse)
-    return _batch(N, T, time_major, reverse)
+    return _batch(N, T, time_major, reverse, batch_first)
 
 
 def _as_batch_sizes(batch_sizes: Any, R: int, lengths: Any, mask: Any) -> Array:
@@ -435,6 +490,7 @@ def rnn_forward(
     noise: Noise = SILENT,
     checkpoint: int = 0,
     batch_sizes: Any = None,
+    batch_first: bool = False,
 ) -> tuple[Array, Any, Tape | None]:
     """Run a layer's scan over a batch of sequences.
 
@@ -467,10 +523,13 @@ def rnn_forward(
         Rows of every step, where x (R, D) holds valid steps only: the rows of time 0, of time 1, ..., sequences by
         falling length in all of them, as in a PackedSequence of PyTorch. y is then (R, P), and states are in the same
         order. In the place of lengths and mask.
+    batch_first : bool
+        y of a full batch is to lie in memory as an array (N, T, P) does, else it lies as one (T, N, P) does; its axes
+        are the same. With lengths or a mask it lies as its axes say.
 
     Returns
     -------
-    y : array (N, T, P) (a transposed view of time-major memory), or (T, N, P) with ``time_major``
+    y : array (N, T, P), or (T, N, P) with ``time_major``
     state : like ``state``, fresh arrays
     tape : Tape, or None without ``keep``
 
@@ -491,7 +550,7 @@ def rnn_forward(
         if not isinstance(x, Lookup):
             x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
         T, N = x.shape[:2] if time_major else x.shape[1::-1]
-        order = _order(lengths, mask, N, T, time_major, reverse)
+        order = _order(lengths, mask, N, T, time_major, reverse, batch_first)
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     module, table = backend.current(), None
@@ -572,7 +631,7 @@ def rnn_backward(
         run(tape, dy, dcells, dh, dc, sums, grads)
         dx = table_gradient(tape.table, sums, tape.params, grads, tape.module)
     else:
-        dx = order.blank(tape.module, len(tape.x), tape.x.shape[1], dtype) if input_gradient else None
+        dx = order.blank_like(tape.module, tape.x) if input_gradient else None
         run(tape, dy, dcells, dh, dc, dx, grads)
         dx = None if dx is None else order.unpack(dx)
     return dx, _as_state([order.restore(part) for part in parts])

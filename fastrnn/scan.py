@@ -39,6 +39,10 @@ class Placed:
     def dtype(self) -> np.dtype:
         return self.array.dtype
 
+    def put_in(self, array: Array) -> Placed:
+        """The same places in another array."""
+        return Placed(array, self.at, self.together)
+
     def __len__(self) -> int:
         return len(self.at)
 

@@ -77,7 +77,7 @@ def unsupported(module: nn.RNNBase) -> str | None:
 
 
 @lru_cache
-def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool) -> Plan:
+def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool, batch_first: bool) -> Plan:
     """What every layer of a module of these options computes."""
     cell = _CELLS[mode]
     names = (
@@ -86,7 +86,7 @@ def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool) ->
         *(("bias_ih", "bias_hh") if bias else ()),
         *(("weight_hr",) if proj_size else ()),
     )
-    return Plan(replace(cell, proj_size=proj_size) if proj_size else cell, names, directions, keep)
+    return Plan(replace(cell, proj_size=proj_size) if proj_size else cell, names, directions, keep, batch_first)
 
 
 def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
@@ -167,8 +167,8 @@ class _DropIn(nn.RNNBase):
     def _packed(self, input: PackedSequence, weights: list[Tensor], states: tuple[Tensor, ...], keep: bool) -> Any:
         sizes = input.batch_sizes.numpy()
         states = _permuted(states, input.sorted_indices)
-        y, states = self._stack(input.data, weights, states, sizes, keep)
-        y = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        rows, states = self._stack(input.data, weights, states, sizes, keep)
+        y = PackedSequence(rows, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         return y, self._hidden(_permuted(states, input.unsorted_indices))
 
     def _padded(self, x: Tensor, weights: list[Tensor], states: tuple[Tensor, ...], keep: bool) -> Any:
@@ -195,17 +195,21 @@ class _DropIn(nn.RNNBase):
         ``states`` is empty for zeros.
         """
         directions, per_layer = self._directions, len(weights) // self.num_layers
-        plan = _plan(self.mode, self.proj_size, self.bias, directions, keep)
+        batch_first = self.batch_first and sizes is None and directions == 1
+        options = (self.mode, self.proj_size, self.bias, directions, keep)
+        last = _plan(*options, batch_first)
         if self.num_layers == 1:
-            x, *final = self._layer(plan, sizes, True, x, *weights, *states)
+            x, *final = self._layer(last, sizes, True, x, *weights, *states)
             return x, tuple(final)
+        plan = _plan(*options, False)
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
                 x = nn.functional.dropout(x, self.dropout)
             initial = [part[layer * directions : (layer + 1) * directions] for part in states]
             own = weights[layer * per_layer : (layer + 1) * per_layer]
-            x, *final = self._layer(plan, sizes, layer == self.num_layers - 1, x, *own, *initial)
+            is_last = layer == self.num_layers - 1
+            x, *final = self._layer(last if is_last else plan, sizes, is_last, x, *own, *initial)
             finals.append(final)
         return x, tuple(torch.cat(part) for part in zip(*finals, strict=True))
 
@@ -221,7 +225,8 @@ class LSTM(_DropIn, nn.LSTM):
     on another device, in half precision or under autocast, and what is being traced, compiled or transformed; the
     first time it says so in a warning. It also computes calls of one time step, and of few rows with large weights,
     where it is the faster one: a GRU's, an RNN's, and an LSTM's without gradients. Errors are PyTorch's. Threads are
-    fastrnn's, see `fastrnn.set_num_threads`.
+    fastrnn's, see `fastrnn.set_num_threads`. With ``batch_first`` y of one direction is contiguous, which PyTorch's is
+    not: it is a transposed view.
 
     There is no second derivative: asking for it is a RuntimeError.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ... import backend, ops
 from ...cells import Cell
-from ...scan import Trace
+from ...scan import Placed, Trace
 from .weights import params_of
 
 Array = np.ndarray
@@ -36,12 +36,15 @@ class Plan:
         1, or 2 with the reverse direction second.
     keep : bool
         Keep what the backward pass needs.
+    batch_first : bool
+        y of a full batch is to lie in memory as a tensor (N, T, .) does.
     """
 
     cell: Cell
     names: tuple[str, ...]
     directions: int
     keep: bool
+    batch_first: bool
 
     @cached_property
     def inner_bias(self) -> bool:
@@ -68,8 +71,12 @@ def _copy(tensor: Tensor) -> Array:
 
 
 def _in_order(tensor: Tensor) -> Array:
-    """The tensor as a contiguous array: its memory where that is one."""
-    return as_array(tensor) if tensor.is_contiguous() else _copy(tensor)
+    """The tensor as an array that is contiguous, or that is so with its first two axes exchanged: its memory where that
+    is one."""
+    array = as_array(tensor)
+    if array.flags.c_contiguous or (array.ndim == 3 and array.swapaxes(0, 1).flags.c_contiguous):
+        return array
+    return _copy(tensor)
 
 
 def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
@@ -105,9 +112,10 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, sizes: Array | None, last: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         results, tapes = run(plan, sizes, x, *rest)
-        # a program may change y in place where it may change PyTorch's; with two directions it has a copy
+        # a program may change y in place where it may change PyTorch's; it may have a copy
         changeable = plan.directions == 2 or plan.cell.kind != "lstm" or sizes is not None
-        ctx.watch = _Watch(results[0]) if last and changeable and plan.directions == 1 else None
+        is_copy = plan.directions == 2 or plan.batch_first
+        ctx.watch = _Watch(results[0]) if last and changeable and not is_copy else None
         ctx.set_materialize_grads(False)
         arrays: list[Array] = []
         ctx.plan, ctx.tapes = plan, [_stow(tape, arrays) for tape in tapes]
@@ -160,19 +168,21 @@ _ELSEWHERE = np.empty((0, 0))
 
 def _stow(tape: ops.Tape, arrays: list[Array]) -> tuple[ops.Tape, tuple[int, ...]]:
     """Move the large arrays of a tape to the end of ``arrays``; the rest of it, and where x, y, c and the gates are."""
-    trace, places = tape.trace, []
-    for array in (cast(Array, tape.x), trace.y, trace.c, trace.gates):
+    trace, places, x = tape.trace, [], cast("Array | Placed", tape.x)
+    rows, elsewhere = (x.array, x.put_in(_ELSEWHERE)) if isinstance(x, Placed) else (x, _ELSEWHERE)
+    for array in (rows, trace.y, trace.c, trace.gates):
         places.append(-1 if array is None else len(arrays))
         if array is not None:
             arrays.append(array)
-    tape.x, tape.trace = _ELSEWHERE, Trace(_ELSEWHERE)
+    tape.x, tape.trace = elsewhere, Trace(_ELSEWHERE)
     return tape, tuple(places)
 
 
 def _unstow(tape: ops.Tape, places: Sequence[int], arrays: Sequence[Array]) -> ops.Tape:
     """A tape as it was before `_stow`."""
     x, *trace = (None if place < 0 else arrays[place] for place in places)
-    return replace(tape, x=cast(Array, x), trace=Trace(*trace))
+    assert x is not None
+    return tape.on(tape.x.put_in(x) if isinstance(tape.x, Placed) else x, Trace(*trace))
 
 
 def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -250,6 +260,7 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
             reverse=direction == 1,
             time_major=sizes is None,
             batch_sizes=sizes,
+            batch_first=plan.batch_first,
             keep=plan.keep,
         )
         outputs.append(y)
