@@ -11,6 +11,13 @@ cdef extern from *:
     """
     const long LONE_STEP, SHORT_STEP, LONG_STEP
 
+from cpython.pythread cimport (
+    NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock,
+)
+
+from .reference_session import BUSY
+
 cdef extern from "pace.hpp" namespace "fastrnn" nogil:
     cdef cppclass Pace:
         bint begin()
@@ -26,7 +33,7 @@ cdef extern from "crew.hpp" namespace "fastrnn" nogil:
     void hire_anew()
 
 
-def fits(x, cnp.ndarray like not None):
+cpdef bint fits(x, cnp.ndarray like):
     """Whether a kernel can read x in the place of ``like``; see `fastrnn.reference_session.fits`."""
     if not cnp.PyArray_CheckExact(x):
         return False
@@ -66,12 +73,69 @@ cdef class Stream:
         else:
             open_stream(&self.f64, self, cell)
 
-    def run(self, cnp.ndarray x not None, cnp.ndarray y not None):
+    cpdef run(self, cnp.ndarray x, cnp.ndarray y):
         """Advance by the R/N steps of x (R, D), and write y (R, H)."""
         if self.is_float:
             advance(&self.f32, &self.pace, x, y)
         else:
             advance(&self.f64, &self.pace, x, y)
+
+
+cdef class Steps:
+    """The parts of a session, one after the other; see `fastrnn.reference_session.Steps`."""
+
+    cdef tuple parts, results
+    cdef cnp.ndarray like
+    cdef object door
+    cdef bint odd
+    cdef PyThread_type_lock turn
+
+    def __cinit__(self, parts, results, like, door):
+        self.parts, self.like, self.door, self.odd = tuple(parts), like, door, True
+        self.results = tuple([tuple(arrays) for arrays in results])
+        self.turn = PyThread_allocate_lock()
+        if self.turn == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.turn != NULL:
+            PyThread_free_lock(self.turn)
+
+    cpdef begin(self):
+        """Keep other threads out, until `end`."""
+        if not PyThread_acquire_lock(self.turn, NOWAIT_LOCK):
+            raise RuntimeError(BUSY)
+
+    cpdef end(self):
+        PyThread_release_lock(self.turn)
+
+    def step(self, x_t, *, out=None):
+        """See `fastrnn.session.Session.step`."""
+        if self.like is None or not fits(x_t, self.like):
+            x_t = self.door.checked("x_t", x_t)
+        if out is not None:
+            self.door.check_out(out)
+        self.begin()
+        try:
+            self.odd = not self.odd
+            y = self.advance(x_t, <tuple>self.results[self.odd])
+            if out is None:
+                return y
+            out[...] = y
+            return out
+        finally:
+            self.end()
+
+    cdef advance(self, y, tuple results):
+        cdef Py_ssize_t k
+        for k in range(len(self.parts)):
+            part, result = self.parts[k], results[k]
+            if type(part) is Stream:
+                (<Stream>part).run(y, result)
+            else:
+                part.run(y, result)
+            y = result
+        return y
 
 
 cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:

@@ -1,11 +1,13 @@
-"""What a session keeps of one recurrent layer, in plain NumPy: the specification of the compiled `Stream` too.
+"""What a session keeps of one recurrent layer, and its steps, in plain NumPy: the specification of the compiled
+`Stream` and `Steps` too.
 
-Like `fastrnn.reference` this is handed checked arrays and never checks.
+Like `fastrnn.reference` a stream is handed checked arrays and never checks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from .cells import Cell
 from .scan import Noise, Trace
 
 Array = np.ndarray
+
+BUSY = "session is in use by another thread: make one session per thread"
 
 
 def fits(x: Any, like: Array) -> bool:
@@ -68,3 +72,51 @@ class Stream:
         start, rows = np.arange(0, R, N), np.full(R // N, N)
         reference.forward(self._cell, self._params, x, h, c, self._noise, start, rows, Trace(y, c), False)
         h[...] = y[R - N :]
+
+
+class Steps:
+    """The parts of a session, one after the other, and the turn of the thread that uses them.
+
+    Parameters
+    ----------
+    parts : sequence of objects with ``run(x, y)``
+        A `Stream`, or a layer without a state.
+    results : pair of sequences of arrays (N, .)
+        Where a step puts what each part gives: the last one's array is another in every other step.
+    like : array (N, D), or None
+        What an x_t that needs no further look is like: see `fits`. None: all need one.
+    door : object with ``checked(name, x, outer)`` and ``check_out(out)``
+    """
+
+    def __init__(self, parts: Sequence[Any], results: Sequence[Sequence[Array]], like: Array | None, door: Any):
+        self._parts, self._results, self._like, self._door = parts, results, like, door
+        self._odd = True
+        self._turn = threading.Lock()
+
+    def begin(self) -> None:
+        """Keep other threads out, until `end`; RuntimeError where one is in."""
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError(BUSY)
+
+    def end(self) -> None:
+        self._turn.release()
+
+    def step(self, x_t: Any, *, out: Array | None = None) -> Array:
+        """See `fastrnn.session.Session.step`."""
+        if self._like is None or not fits(x_t, self._like):
+            x_t = self._door.checked("x_t", x_t)
+        if out is not None:
+            self._door.check_out(out)
+        self.begin()
+        try:
+            self._odd = not self._odd
+            y: Array = x_t
+            for part, result in zip(self._parts, self._results[self._odd], strict=True):
+                part.run(y, result)
+                y = result
+            if out is None:
+                return y
+            out[...] = y
+            return out
+        finally:
+            self.end()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import cycle
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,6 @@ from .recurrent import RecurrentLayer
 from .sequential import Sequential
 
 Array = np.ndarray
-
-_BUSY = "session is in use by another thread: make one session per thread"
 
 
 def _sigmoid(a: Array, out: Array) -> None:
@@ -120,7 +117,7 @@ class _LayerPart:
 
 
 def _backend() -> Any:
-    """The current backend's module with `Stream` and `fits`."""
+    """The current backend's module with `Stream` and `Steps`."""
     module = backend.current()
     return reference_session if module is reference else module
 
@@ -172,6 +169,48 @@ def _state_parts(layer: Any, name: str, state: Any, N: int, starts: Iterator[Arr
         return []
     own = [next(starts) for _ in layer.cell.states]
     return own if state is None else ops._states(layer.cell, name, state, N, layer.hidden_size, layer.dtype)
+
+
+@dataclass(frozen=True)
+class _Door:
+    """What a session takes.
+
+    Attributes
+    ----------
+    batch : int
+    input_size : int or None
+        None: indices below ``vocab``.
+    vocab : int
+    output_size : int
+    dtype : dtype
+    """
+
+    batch: int
+    input_size: int | None
+    vocab: int
+    output_size: int
+    dtype: np.dtype
+
+    def checked(self, name: str, x: Any, outer: tuple[int | str, ...] | None = None) -> Array:
+        """x as a contiguous array of the model's dtype, or as indices, of shape (*outer, D) or ``outer``, which is
+        (batch,) where it is None."""
+        outer = (self.batch,) if outer is None else outer
+        if self.input_size is not None:
+            return np.ascontiguousarray(as_shape(name, x, self.dtype, (*outer, self.input_size)))
+        x = as_indices(name, x, self.vocab)
+        if x.ndim != len(outer) or any(w not in ("T", n) for w, n in zip(outer, x.shape, strict=True)):
+            wanted = ", ".join(map(str, outer)) + ("," if len(outer) == 1 else "")
+            raise ValueError(f"{name} must have shape ({wanted}), got {x.shape}")
+        return x
+
+    def check_out(self, out: Any) -> None:
+        """Raise where a step's result cannot be put into ``out``."""
+        shape = (self.batch, self.output_size)
+        if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
+            raise TypeError(f"out must be an array of {self.dtype}, got {getattr(out, 'dtype', type(out).__name__)}")
+        if out.shape != shape or not out.flags.writeable:
+            kind = "" if out.flags.writeable else "a read-only one of "
+            raise ValueError(f"out must be a writeable array of shape {shape}, got {kind}{out.shape}")
 
 
 class Session:
@@ -236,29 +275,29 @@ class Session:
         module = _backend()
         layers = _leaves(model)
         self._model = model
-        self._vocab = layers[0].vocab if isinstance(layers[0], Embedding) else 0
         self._parts = [_part(layer, N, module.Stream) for layer in layers]
         self._widths = [layer.output_size for layer in layers]
         self._states = [state for part in self._parts if isinstance(part, module.Stream) for state in part.states]
         self._start = [start for layer in layers for start in _starts(layer, N)]
         self._take_over(self._start)
-        self._fits, self._empty = module.fits, backend.current().empty
-        # what an x_t that needs no further look is like; indices always need one, at their range
-        self._like = None if model.input_size is None else np.empty((N, model.input_size), model.dtype)
+        self._empty = backend.current().empty
+        vocab = layers[0].vocab if isinstance(layers[0], Embedding) else 0
+        self._door = _Door(N, model.input_size, vocab, self._widths[-1], model.dtype)
         inner = [self._empty((N, width), model.dtype) for width in self._widths[:-1]]
-        rings = [self._empty((N, self._widths[-1]), model.dtype) for _ in range(2)]
-        runs = [part.run for part in self._parts]
-        self._chains = cycle([list(zip(runs, [*inner, ring], strict=True)) for ring in rings])
-        self._turn = threading.Lock()
+        results = [[*inner, self._empty((N, self._widths[-1]), model.dtype)] for _ in range(2)]
+        # indices always need a look, at their range
+        like = None if model.input_size is None else np.empty((N, model.input_size), model.dtype)
+        self._steps = module.Steps(self._parts, results, like, self._door)
+        if type(self).step is Session.step:
+            self.step = self._steps.step  # type: ignore[method-assign]  # one call less
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        if not self._turn.acquire(blocking=False):
-            raise RuntimeError(_BUSY)
+        self._steps.begin()
         try:
             yield
         finally:
-            self._turn.release()
+            self._steps.end()
 
     def step(self, x_t: Any, *, out: Array | None = None) -> Array:
         """Advance every stream by one time step.
@@ -282,24 +321,8 @@ class Session:
         RuntimeError
             Another thread is using this session.
         """
-        if self._like is None or not self._fits(x_t, self._like):
-            x_t = self._checked("x_t", x_t, (self.batch,))
-        if out is not None:
-            self._check_out(out)
-        # not _alone(), which would take as long as the step
-        if not self._turn.acquire(False):
-            raise RuntimeError(_BUSY)
-        try:
-            y = x_t
-            for run, result in next(self._chains):
-                run(y, result)
-                y = result
-            if out is None:
-                return y
-            out[...] = y
-            return out
-        finally:
-            self._turn.release()
+        y: Array = self._steps.step(x_t, out=out)
+        return y
 
     def __call__(self, x: Any, *, time_major: bool = False) -> Array:
         """Advance every stream by T time steps.
@@ -325,7 +348,7 @@ class Session:
         single = False
         if self.batch == 1:
             x, single = self._model._batch(x, time_major)
-        x = self._checked("x", x, ("T", self.batch) if time_major else (self.batch, "T"))
+        x = self._door.checked("x", x, ("T", self.batch) if time_major else (self.batch, "T"))
         time_first = x if time_major else x.swapaxes(0, 1)
         T, N = time_first.shape[:2]
         y = np.ascontiguousarray(time_first).reshape(T * N, *x.shape[2:])
@@ -367,24 +390,6 @@ class Session:
         with self._alone():
             for mine, start in zip(self._states, self._start, strict=True):
                 mine[chosen] = start[chosen]
-
-    def _checked(self, name: str, x: Any, outer: tuple[int | str, ...]) -> Array:
-        """x as a contiguous array of the model's dtype, or as indices, of shape (*outer, D) or ``outer``."""
-        if self._like is not None:
-            return np.ascontiguousarray(as_shape(name, x, self._model.dtype, (*outer, self._like.shape[1])))
-        x = as_indices(name, x, self._vocab)
-        if x.ndim != len(outer) or any(w not in ("T", n) for w, n in zip(outer, x.shape, strict=True)):
-            wanted = ", ".join(map(str, outer)) + ("," if len(outer) == 1 else "")
-            raise ValueError(f"{name} must have shape ({wanted}), got {x.shape}")
-        return x
-
-    def _check_out(self, out: Any) -> None:
-        shape, dtype = (self.batch, self._widths[-1]), self._model.dtype
-        if not isinstance(out, np.ndarray) or out.dtype != dtype:
-            raise TypeError(f"out must be an array of {dtype}, got {getattr(out, 'dtype', type(out).__name__)}")
-        if out.shape != shape or not out.flags.writeable:
-            kind = "" if out.flags.writeable else "a read-only one of "
-            raise ValueError(f"out must be a writeable array of shape {shape}, got {kind}{out.shape}")
 
     def __repr__(self) -> str:
         return f"Session({self._model!r}, batch={self.batch})"
