@@ -61,7 +61,8 @@ def make_model(problem: Problem) -> bytes:
     return model.SerializeToString()
 
 
-def _bind(session: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+def bind(session: Any, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    """A binding of a session's inputs and outputs to values."""
     binding = session.io_binding()
     for name, value in inputs.items():
         binding.bind_ortvalue_input(name, value)
@@ -92,7 +93,7 @@ class OnnxRuntime(Runner):
         inputs.update({f"initial_{name}": value(part[None]) for name, part in zip(states, problem.state, strict=True)})
         outputs = {"Y": value(np.empty((shape.T, 1, shape.N, shape.H), np.float32))}
         outputs.update({f"Y_{name}": value(np.empty((1, shape.N, shape.H), np.float32)) for name in states})
-        binding = _bind(session, inputs, outputs)
+        binding = bind(session, inputs, outputs)
 
         def call() -> Any:
             session.run_with_iobinding(binding)
@@ -111,7 +112,7 @@ class OnnxRuntime(Runner):
         first = [value(part[None]) for part in problem.state]
         second = [value(np.empty_like(part[None])) for part in problem.state]
         here, there = (
-            _bind(
+            bind(
                 session,
                 {"X": x, **{f"initial_{name}": part for name, part in zip(states, source, strict=True)}},
                 {"Y": y, **{f"Y_{name}": part for name, part in zip(states, target, strict=True)}},
