@@ -35,7 +35,7 @@ constexpr long MOST_K = 512;             // k of them
 constexpr long LEFT_STRIPS = 32;         // of a weight gradient that are packed at a time, 3 MB
 constexpr long SCRATCH = (LEFT_STRIPS + PANEL) * MOST_K / STEP * WORDS + BLOCK;
 
-FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
+FASTRNN_INLINE long larger(long a, long b) { return a > b ? a : b; }
 
 constexpr long steps_of(long K) { return (K + STEP - 1) / STEP; }
 
@@ -272,15 +272,36 @@ void add_columns(const float* b, long ldb, long rows, long columns, float* sums)
                        : add_columns<true>(b + c, ldb, rows, some, sums + c);
 }
 
-// Some rows of left sides, columns [0, M[0]) of the first and then those of the second, in strips of both.
-struct Strips {
-  const Outer<float>* o;
-  long first;  // strip of the second side
+// The left sides of some weight gradients, each once, in strips.
+struct Lefts {
+  struct Left {
+    const float* a;
+    const int64_t* rows;
+    long M, first, last;  // strips first..last
+  };
+  Left left[2 * fastrnn::MAX_OUTERS];
+  int n = 0;
+  long strips = 0;
 
-  explicit Strips(const Outer<float>* o) : o(o), first((o->M[0] + STRIP - 1) / STRIP) {}
-  long n() const { return first + (o->M[1] + STRIP - 1) / STRIP; }
-  int side(long s) const { return s >= first; }
-  long column(long s) const { return (s - side(s) * first) * STRIP; }
+  void add(const float* a, const int64_t* rows, long M) {
+    if (M == 0 || find(a)) return;
+    left[n++] = {a, rows, M, strips, strips + (M + STRIP - 1) / STRIP};
+    strips = left[n - 1].last;
+  }
+  const Left* find(const float* a) const {
+    for (int k = 0; k < n; ++k)
+      if (left[k].a == a) return left + k;
+    return nullptr;
+  }
+  // Strips first..last of rows k0..k0+K.
+  void split(long k0, long K, long first, long last, float* out) const {
+    for (int k = 0; k < n; ++k) {
+      const Left& l = left[k];
+      const Side side{l.a, l.M, true, k0 + K, l.M, l.rows};
+      for (long s = larger(first, l.first); s < smaller(last, l.last); ++s)
+        split_strip(side, k0, K, (s - l.first) * STRIP, true, out + (s - first) * steps_of(K) * WORDS);
+    }
+  }
 };
 
 // The product of a strip of columns of a left side with one of b, added to the result.
@@ -297,34 +318,61 @@ void outer_block(const Outer<float>* o, int side, long m, long c, long columns, 
   put(sums, out_rows, out_columns, true, out, ld, nullptr);
 }
 
-void outer(const Outer<float>* o, long column0, long column1, float* scratch) {
-  if (small_outer(o->R, o->exchanged ? o->M[0] : o->columns)) return fused.outer(o, column0, column1, scratch);
-  const Strips strips(o);
+// Columns c0..c1 of a weight gradient, from strips first..last of all left sides, which are at `left`.
+void outer_columns(const Outer<float>* o, const Lefts& lefts, long k0, long K, long first, long last, long c0, long c1,
+                   const float* left, float* right, float* sums) {
+  const long steps = steps_of(K);
+  const Side b{o->b, o->ldb, true, k0 + K, c1, nullptr};
+  for (long c = c0; c < c1; c += PANEL * STRIP) {
+    const long columns = smaller(PANEL * STRIP, c1 - c);
+    split_strips(b, k0, K, c, c + columns, false, right);
+    for (int side = 0; side < 2; ++side) {
+      if (o->M[side] == 0) continue;
+      const Lefts::Left* l = lefts.find(o->a[side]);
+      for (long s = larger(first, l->first); s < smaller(last, l->last); ++s)
+        for (long k = 0; k < columns; k += STRIP)
+          outer_block(o, side, (s - l->first) * STRIP, c + k, smaller(STRIP, columns - k),
+                      left + (s - first) * steps * WORDS, right + k / STRIP * steps * WORDS, steps, sums);
+    }
+  }
+}
+
+void outer(const Outer<float>* outers, int n, int thread, int threads, float* scratch) {
+  const Outer<float>* large[fastrnn::MAX_OUTERS];
+  Lefts lefts;
+  int n_large = 0;
+  long all_columns = 0;
+  for (const Outer<float>* o = outers; o < outers + n; ++o) {
+    if (small_outer(o->R, o->exchanged ? o->M[0] : o->columns)) {
+      fused.outer(o, 1, thread, threads, scratch);
+      continue;
+    }
+    large[n_large++] = o;
+    all_columns += o->columns;
+    for (int side = 0; side < 2; ++side) lefts.add(o->a[side], o->a_rows[side], o->M[side]);
+  }
+  if (n_large == 0) return;
   const Tiles tiles;
   float *sums = scratch, *right = sums + BLOCK, *left = right + PANEL * MOST_K / STEP * WORDS;
   // threads share the longer side, since each splits the other one whole
-  const bool by_strips = o->columns <= o->M[0] + o->M[1];
-  const long s0 = by_strips ? strips.n() * column0 / o->columns : 0;
-  const long s1 = by_strips ? strips.n() * column1 / o->columns : strips.n();
-  const long c0 = by_strips ? 0 : column0, c1 = by_strips ? o->columns : column1;
-  for (long k0 = 0; k0 < o->R; k0 += MOST_K) {
-    const long K = smaller(MOST_K, o->R - k0), steps = steps_of(K);
-    const Side b{o->b, o->ldb, true, k0 + K, c1, nullptr};
-    if (o->sums) add_columns(o->b + k0 * o->ldb + column0, o->ldb, K, column1 - column0, o->sums + column0);
+  const bool by_strips = all_columns <= lefts.strips * STRIP;
+  const long s0 = by_strips ? lefts.strips * thread / threads : 0;
+  const long s1 = by_strips ? lefts.strips * (thread + 1) / threads : lefts.strips;
+  const auto share = [&](const Outer<float>* o, int of) { return share_of<float>(o->columns, of, threads); };
+  for (long k0 = 0; k0 < outers->R; k0 += MOST_K) {
+    const long K = smaller(MOST_K, outers->R - k0);
+    for (int k = 0; k < n_large; ++k) {
+      const Outer<float>* o = large[k];
+      const long c0 = share(o, thread);
+      if (o->sums) add_columns(o->b + k0 * o->ldb + c0, o->ldb, K, share(o, thread + 1) - c0, o->sums + c0);
+    }
     for (long first = s0; first < s1; first += LEFT_STRIPS) {
       const long last = smaller(first + LEFT_STRIPS, s1);
-      for (long s = first; s < last; ++s) {
-        const int i = strips.side(s);
-        const Side a{o->a[i], o->M[i], true, k0 + K, o->M[i], o->a_rows[i]};
-        split_strip(a, k0, K, strips.column(s), true, left + (s - first) * steps * WORDS);
-      }
-      for (long c = c0; c < c1; c += PANEL * STRIP) {
-        const long columns = smaller(PANEL * STRIP, c1 - c);
-        split_strips(b, k0, K, c, c + columns, false, right);
-        for (long s = first; s < last; ++s)
-          for (long k = 0; k < columns; k += STRIP)
-            outer_block(o, strips.side(s), strips.column(s), c + k, smaller(STRIP, columns - k),
-                        left + (s - first) * steps * WORDS, right + k / STRIP * steps * WORDS, steps, sums);
+      lefts.split(k0, K, first, last, left);
+      for (int k = 0; k < n_large; ++k) {
+        const Outer<float>* o = large[k];
+        const long c0 = by_strips ? 0 : share(o, thread), c1 = by_strips ? o->columns : share(o, thread + 1);
+        outer_columns(o, lefts, k0, K, first, last, c0, c1, left, right, sums);
       }
     }
   }

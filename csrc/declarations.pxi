@@ -55,6 +55,8 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint transposed, exchanged
         T* sums
         const int64_t* a_rows[2]
+    enum:
+        MAX_OUTERS
     enum Rule:
         ADAM, SGD, RMSPROP
     cdef cppclass Step:
@@ -84,7 +86,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long (*back_size)(long, long) noexcept nogil
         void (*pack_back)(T*, const T*, long, long, long, long, long, long) noexcept nogil
         void (*product_back)(const Product[T]*, long, long, long, long, T*) noexcept nogil
-        void (*outer)(const Outer[T]*, long, long, T*) noexcept nogil
+        void (*outer)(const Outer[T]*, int, int, int, T*) noexcept nogil
         long (*outer_scratch)(long, long, long) noexcept nogil
         void (*column_sums)(const ColumnSums[T]*, long, long) noexcept nogil
         void (*sigmoid)(const T*, T*, long) noexcept nogil

@@ -97,13 +97,12 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     scratch = Block(threads * size * sizeof(floating))
     start = <floating*>scratch.start
     if threads == 1:
-        k.outer(&outer, 0, shared, start)
+        k.outer(&outer, 1, 0, 1, start)
         return 0
     seats.take(0)
     with nogil, parallel(num_threads=threads):
         seats.take(threadid())
-        k.outer(&outer, split(shared, unit, threadid(), team_size()),
-                split(shared, unit, threadid() + 1, team_size()), start + threadid() * size)
+        k.outer(&outer, 1, threadid(), team_size(), start + threadid() * size)
         if outer.transposed and db != NULL:
             k.column_sums(&sums, split(columns, unit, threadid(), team_size()),
                           split(columns, unit, threadid() + 1, team_size()))

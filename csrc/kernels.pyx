@@ -326,30 +326,32 @@ cdef void input_gradient(
                  s.D, share.rows, share.places, s.outer + thread * outer_scratch(s))
 
 
-cdef void add_gradient(
-    Scan[floating]* s, const Gradient[floating]* g, const At[floating]* at, const int64_t* x_rows, long n, int thread,
+cdef void add_gradients(
+    Scan[floating]* s, int first, int last, const At[floating]* at, const int64_t* x_rows, long n, int thread,
     int threads,
 ) noexcept nogil:
-    """One of the weight gradients, of n packed rows; a thread's share of the columns."""
-    cdef const Kernels[floating]* k = s.kernels
-    cdef Outer[floating] outer
-    cdef int side
-    outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
-    outer.transposed, outer.sums = g.transposed(), g.sums
-    outer.ld = max(g.out[0].ld, g.out[1].ld)
-    for side in range(2):
-        outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
-        outer.a_rows[side] = x_rows if g.left[side] == X else NULL
-        if s.blas and outer.transposed:
-            gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
-                 outer.out[side], outer.M[side])
-        elif s.blas:
-            gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, True,
-                 outer.out[side], outer.ld)
-        if s.blas:
-            outer.M[side] = 0
-    k.outer(&outer, split(g.columns, k.lanes, thread, threads), split(g.columns, k.lanes, thread + 1, threads),
-            s.outer + thread * outer_scratch(s))
+    """The weight gradients first..last, of n packed rows; a thread's share of them."""
+    cdef Outer[floating] outers[MAX_OUTERS]
+    cdef Outer[floating]* outer
+    cdef const Gradient[floating]* g
+    cdef int k, side
+    for k in range(first, last):
+        g, outer = &s.gradient[k], &outers[k - first]
+        outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
+        outer.transposed, outer.sums = g.transposed(), g.sums
+        outer.ld = max(g.out[0].ld, g.out[1].ld)
+        for side in range(2):
+            outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
+            outer.a_rows[side] = x_rows if g.left[side] == X else NULL
+            if s.blas and outer.transposed:
+                gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
+                     outer.out[side], outer.M[side])
+            elif s.blas:
+                gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, True,
+                     outer.out[side], outer.ld)
+            if s.blas:
+                outer.M[side] = 0
+    s.kernels.outer(outers, last - first, thread, threads, s.outer + thread * outer_scratch(s))
 
 
 cdef void parameter_gradients(
@@ -372,17 +374,14 @@ cdef void parameter_gradients(
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         input_gradient(s, share, low, n, thread, threads)
-        for k in range(s.gradients):
-            add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
+        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, thread, threads)
         return
-    for k in range(s.gradients - s.late_gradients):
-        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
+    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
     input_gradient(s, share, low, n, thread, threads)
-    for k in range(s.gradients - s.late_gradients, s.gradients):
-        add_gradient(s, &s.gradient[k], at, offset(s.x_at, low), n, thread, threads)
+    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, thread, threads)
 
 
 cdef void backward_step(

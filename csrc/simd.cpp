@@ -16,8 +16,6 @@ constexpr int unit_vectors(int G) { return G >= MAX_VECTORS ? 1 : MAX_VECTORS / 
 
 template <class T> constexpr long vectors(long n) { return (n + width<T> - 1) / width<T>; }
 
-FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
-
 template <class T> long panel_units(long G) { return unit_vectors(int(G)) * width<T>; }
 
 template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
@@ -362,7 +360,7 @@ void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long col
   }
 }
 
-template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
+template <class T> void outer_columns(const fastrnn::Outer<T>* o, long column0, long column1, T* scratch) {
   for (long k0 = 0; k0 < o->R; k0 += OUTER_ROWS) {
     const long K = smaller(OUTER_ROWS, o->R - k0);
     if (o->transposed)
@@ -374,6 +372,11 @@ template <class T> void outer(const fastrnn::Outer<T>* o, long column0, long col
     const fastrnn::ColumnSums<T> sums{o->R, o->b, o->ldb, nullptr, 0, o->sums};
     column_sums(&sums, column0, column1);
   }
+}
+
+template <class T> void outer(const fastrnn::Outer<T>* outers, int n, int thread, int threads, T* scratch) {
+  for (const fastrnn::Outer<T>* o = outers; o < outers + n; ++o)
+    outer_columns<T>(o, share_of<T>(o->columns, thread, threads), share_of<T>(o->columns, thread + 1, threads), scratch);
 }
 
 template <class T, Vec<T> function(Vec<T>)> void elementwise(const T* x, T* y, long n) {

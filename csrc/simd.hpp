@@ -164,6 +164,9 @@ template <class T> struct Outer {
   bool exchanged = false;         // a and b have changed places, with `transposed`: the bits are to be those of b' a
 };
 
+// Weight gradients that one call makes.
+constexpr int MAX_OUTERS = 6;
+
 enum Rule { ADAM, SGD, RMSPROP };
 
 // The numbers of one optimiser step; fastrnn/reference_flat.py has the equations. What a rule does not have stays.
@@ -217,9 +220,9 @@ template <class T> struct Kernels {
   long (*back_size)(long K, long columns);
   void (*pack_back)(T* dst, const T* src, long K, long columns, long k_stride, long column_stride, long first, long last);
   void (*product_back)(const Product<T>* product, long row0, long row1, long column0, long column1, T* scratch);
-  // Columns column0..column1 of a weight gradient, or rows of a transposed one; scratch: outer_scratch(M[0], M[1], columns
-  // where transposed, else 0) elements, 64-byte aligned.
-  void (*outer)(const Outer<T>* outer, long column0, long column1, T* scratch);
+  // A thread's share of n weight gradients over the same R rows; scratch: outer_scratch(M[0], M[1], columns where
+  // transposed, else 0) elements, for the largest of each, 64-byte aligned.
+  void (*outer)(const Outer<T>* outers, int n, int thread, int threads, T* scratch);
   long (*outer_scratch)(long M0, long M1, long columns);
   // Rows row0..row1 of one RowWork.
   void (*rows)(int work, const Rows<T>* rows, long row0, long row1);

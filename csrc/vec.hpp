@@ -86,6 +86,13 @@ template <class T> using Vec = typename Lanes<T>::type;
 template <class T> using Bits = typename Lanes<T>::bits;
 template <class T> constexpr int width = FASTRNN_VECTOR_BYTES / int(sizeof(T));
 
+FASTRNN_INLINE long smaller(long a, long b) { return a < b ? a : b; }
+
+// First of a thread's share of n columns, whole vectors of them.
+template <class T> FASTRNN_INLINE long share_of(long n, int thread, int threads) {
+  return smaller(n, (n + width<T> - 1) / width<T> * thread / threads * width<T>);
+}
+
 // The type's scalar in every lane.
 template <class T> FASTRNN_INLINE Vec<T> all(T value) { return value - Vec<T>{}; }
 
