@@ -1,318 +1,28 @@
 """The scan as two functions: check, pack, allocate, call the current backend.
 
 `rnn_forward` and `rnn_backward` are the only way from the layers to a backend. They own the door between what users
-pass, (N, T, D) with optional lengths, and what kernels work on, the packed rows that `fastrnn.reference` describes.
+pass, (N, T, D) with optional lengths, and what kernels work on: the packed rows of `fastrnn.orders`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import backend
-from ._arrays import as_lengths, as_mask, as_shape
+from ._arrays import as_shape
 from .cells import Cell, unique
 from .lookup import Lookup, table_gradient
+from .orders import Order, PackedRows, as_batch_sizes, order_of
 from .params import Params
 from .scan import SILENT, Noise, Placed, Trace, in_order
 
 Array = np.ndarray
-
-
-class _Order:
-    """A packed order; what the door does where packed rows are the caller's own, or have to be copied.
-
-    Attributes
-    ----------
-    N : int
-        Sequences.
-    outer : tuple of int
-        Of what the caller passes, the shape without the features.
-    start, rows : array of int64
-        As `fastrnn.reference` has them.
-    """
-
-    N: int
-    outer: tuple[int, ...]
-    start: Array
-    rows: Array
-
-    def pack(self, x: Array) -> Array:
-        """The caller's order, ``outer`` and features -> (R, D)."""
-        raise NotImplementedError
-
-    def unpack(self, packed: Any) -> Array:
-        """(R, H), or what `blank_like` or `outputs` made -> ``outer`` and features; zeros where no step is."""
-        raise NotImplementedError
-
-    def unpack_output(self, packed: Any) -> Array:
-        """Like `unpack`, for y: a step that a mask skips shows the output before it."""
-        return self.unpack(packed)
-
-    def pack_gradient(self, dy: Array) -> Array:
-        """The adjoint of `unpack_output`."""
-        return self.pack(dy)
-
-    def place(self, x: Array) -> Array | Placed:
-        """Like `pack`, but rows may stay where they are."""
-        return self.pack(x)
-
-    def place_gradient(self, dy: Array) -> Array | Placed:
-        """Like `pack_gradient`, but rows may stay where they are."""
-        return self.pack_gradient(dy)
-
-    def blank_like(self, module: ModuleType, x: Array | Placed) -> Array | Placed:
-        """Where a backend is to write the gradient of what `place` made, for `unpack`."""
-        empty: Array = module.empty(x.shape, x.dtype)
-        return empty
-
-    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
-        """Where a backend is to write y, which it reads again, and where it is to write it besides or None."""
-        return module.empty((R, width), dtype), None
-
-    def sort(self, state: Array) -> Array:
-        """(N, H) in the caller's order -> contiguous, in packed order."""
-        return np.ascontiguousarray(state)
-
-    def restore(self, state: Array) -> Array:
-        """(N, H) in packed order -> in the caller's order."""
-        return state
-
-    def last(self, packed: Any, initial: Array) -> Array:
-        """Each sequence's row of its last step; ``initial`` where it has none."""
-        raise NotImplementedError
-
-
-class _Batch(_Order):
-    """The packed order of a full batch: step s holds all N rows of one time step.
-
-    With ``batch_first`` y lies in memory as an array (N, T, H) does, else as (T, N, H).
-    """
-
-    def __init__(self, N: int, T: int, time_major: bool, reverse: bool, batch_first: bool):
-        self.N, self.T, self.time_major, self.batch_first = N, T, time_major, batch_first
-        self.outer: tuple[int, ...] = (T, N) if time_major else (N, T)
-        times = np.arange(T, dtype=np.int64)
-        self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
-        self.rows = np.full(T, N, np.int64)
-        self._last = 0 if reverse else T - 1  # the time of the last step
-
-    @cached_property
-    def _at(self) -> Array:
-        """The place of each packed row in an array (N, T, .)."""
-        at: Array = np.arange(self.N * self.T, dtype=np.int64).reshape(self.N, self.T).T.ravel()
-        return at
-
-    def pack(self, x: Array) -> Array:
-        """(N, T, D), or (T, N, D) with time_major, -> (R, D)."""
-        time_first = x if self.time_major else x.swapaxes(0, 1)
-        return np.ascontiguousarray(time_first).reshape(self.T * self.N, x.shape[2])
-
-    def place(self, x: Array) -> Array | Placed:
-        rows = x.swapaxes(0, 1) if self.time_major else x
-        if self.N == 1 or self.T == 1 or not rows.flags.c_contiguous:
-            return self.pack(x)
-        return Placed(_flat(rows), self._at)
-
-    def place_gradient(self, dy: Array) -> Array | Placed:
-        return self.place(dy)
-
-    def blank_like(self, module: ModuleType, x: Array | Placed) -> Array | Placed:
-        return self._blank(module, *x.shape, x.dtype) if isinstance(x, Placed) else super().blank_like(module, x)
-
-    def _blank(self, module: ModuleType, R: int, width: int, dtype: np.dtype) -> Placed:
-        return Placed(module.empty((R, width), dtype), self._at)
-
-    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
-        if not self.batch_first:
-            return super().outputs(module, R, width, dtype, keep)
-        return module.empty((R, width), dtype) if keep else None, self._blank(module, R, width, dtype)
-
-    def unpack(self, packed: Any) -> Array:
-        """(R, H) -> (N, T, H), or (T, N, H) with time_major: a view, transposed where memory has the other order."""
-        if isinstance(packed, Placed):
-            rows: Array = packed.array.reshape(self.N, self.T, packed.shape[1])
-            return rows.swapaxes(0, 1) if self.time_major else rows
-        time_first: Array = packed.reshape(self.T, self.N, packed.shape[1])
-        return time_first if self.time_major else time_first.swapaxes(0, 1)
-
-    def last(self, packed: Any, initial: Array) -> Array:
-        if not self.T:
-            return initial.copy()
-        if isinstance(packed, Placed):
-            final: Array = packed.array[self._last :: self.T].copy()
-            return final
-        return packed[self._last * self.N : (self._last + 1) * self.N].copy()
-
-
-@lru_cache(maxsize=64)
-def _batch(N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> _Batch:
-    return _Batch(N, T, time_major, reverse, batch_first)
-
-
-class _Packed(_Order):
-    """The order of rows that come packed already: step t's rows follow step t-1's, sequences by falling length."""
-
-    def __init__(self, rows: Array, reverse: bool):
-        self.N, self.T = int(rows[0]) if len(rows) else 0, len(rows)
-        self.rows = rows
-        self.start = np.cumsum(rows) - rows
-        self.outer = (int(rows.sum()),)
-        self.sorted_lengths = np.searchsorted(-rows, -np.arange(self.N), side="left")
-        self.final = _final(self)
-        self._at = None
-        if reverse:  # place n of step s <-> place n of the sequence's step length-1-s
-            step = np.repeat(np.arange(self.T), rows)
-            place = np.arange(len(step)) - np.repeat(self.start, rows)
-            self._at = self.start[self.sorted_lengths[place] - 1 - step] + place
-
-    def pack(self, x: Array) -> Array:
-        x = np.ascontiguousarray(x)
-        return x if self._at is None else backend.current().gather(x, self._at)
-
-    def unpack(self, packed: Array) -> Array:
-        return packed if self._at is None else backend.current().gather(packed, self._at)
-
-    def last(self, packed: Array, initial: Array) -> Array:
-        return _last(self, packed, self.final, initial)
-
-
-class _Ragged(_Order):
-    """The packed order of a batch of which only some steps are valid: sequences by falling number of those.
-
-    ``lengths`` counts each row's valid steps; ``times`` (N, T) has their times in front, in order: where there is no
-    mask, those are 0, 1, 2, ...
-    """
-
-    def __init__(self, lengths: Array, T: int, time_major: bool, reverse: bool, times: Array | None = None):
-        N = len(lengths)
-        self.N, self.T = N, T
-        self.outer = (T, N) if time_major else (N, T)
-        self.order = np.argsort(-lengths, kind="stable")
-        self.inverse = np.empty_like(self.order)
-        self.inverse[self.order] = np.arange(N)
-        self.sorted_lengths = lengths[self.order]
-        step = np.arange(lengths.max(initial=0))[:, None]
-        is_step = step < self.sorted_lengths
-        self.rows = is_step.sum(axis=1)
-        self.start = np.cumsum(self.rows) - self.rows
-        self.final = _final(self)
-        time = self.sorted_lengths - 1 - step if reverse else step
-        if times is not None:
-            time = times[self.order, np.maximum(time, 0)]
-        # the place in the batch of each packed row, and the packed row of each place, -1 where there is none
-        self.at = (time * N + self.order if time_major else self.order * T + time)[is_step]
-        self.seen = np.full(N * T, -1)
-        self.seen[self.at] = np.arange(len(self.at))
-        self.padding = np.flatnonzero(self.seen < 0)
-        self.final_at = np.where(self.final >= 0, self.at[self.final], -1) if len(self.at) else self.final
-        # whether the caller's rows have the order of the packed ones: all of them, those of each step
-        self.is_sorted = bool((self.order == np.arange(N)).all())
-        beside = np.arange(len(self.at)) - np.repeat(self.start, self.rows)
-        self.together = bool((self.at == np.repeat(self.at[self.start], self.rows) + beside).all())
-
-    def pack(self, x: Array) -> Array:
-        return backend.current().gather(_flat(x), self.at)
-
-    def unpack(self, packed: Any) -> Array:
-        rows: Array = packed.array if isinstance(packed, Placed) else backend.current().gather(packed, self.seen)
-        return rows.reshape(*self.outer, packed.shape[1])
-
-    def place(self, x: Array) -> Array | Placed:
-        return Placed(_flat(x), self.at, self.together)
-
-    def place_gradient(self, dy: Array) -> Array | Placed:
-        return self.place(dy)
-
-    def blank_like(self, module: ModuleType, x: Array | Placed) -> Placed:
-        return self._blank(module, x.shape[1], x.dtype)
-
-    def _blank(self, module: ModuleType, width: int, dtype: np.dtype) -> Placed:
-        return Placed(module.blank((len(self.seen), width), dtype, self.padding), self.at, self.together)
-
-    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
-        out = self._blank(module, width, dtype)
-        if self.together:
-            return out, None
-        return module.empty((R, width), dtype) if keep else None, out
-
-    def sort(self, state: Array) -> Array:
-        return np.ascontiguousarray(state) if self.is_sorted else state[self.order]
-
-    def restore(self, state: Array) -> Array:
-        return state if self.is_sorted else state[self.inverse]
-
-    def last(self, packed: Any, initial: Array) -> Array:
-        if isinstance(packed, Placed):
-            return _last(self, packed.array, self.final_at, initial)
-        return _last(self, packed, self.final, initial)
-
-
-def _flat(x: Array) -> Array:
-    """(N, T, D) or (T, N, D) -> contiguous, one row after the other."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-
-
-@lru_cache(maxsize=4)
-def _ragged(lengths: bytes, T: int, time_major: bool, reverse: bool) -> _Ragged:
-    """The layers of a stack are given the same lengths one after the other."""
-    rows = np.frombuffer(lengths, np.int64)
-    return _Ragged(as_lengths(rows, len(rows), T), T, time_major, reverse)
-
-
-def _final(order: _Packed | _Ragged) -> Array:
-    """The packed row of each sequence's last step, -1 where it has none."""
-    if not len(order.start):
-        return np.full(order.N, -1)
-    last = order.start[order.sorted_lengths - 1] + np.arange(order.N)
-    return np.where(order.sorted_lengths > 0, last, -1)
-
-
-def _last(order: _Packed | _Ragged, array: Array, rows: Array, initial: Array) -> Array:
-    """Each sequence's row of its last step, which is one of these; ``initial`` where it has none."""
-    final: Array = backend.current().gather(array, rows)
-    if order.N and order.sorted_lengths[-1] == 0:
-        none = rows < 0
-        final[none] = initial[none]
-    return final
-
-
-class _Masked(_Ragged):
-    """A batch with holes: a step that is skipped repeats the output before it, in the order of the scan."""
-
-    def __init__(self, mask: Array, time_major: bool, reverse: bool):
-        valid = mask.T if time_major else mask
-        T = valid.shape[1]
-        times = np.argsort(~valid, axis=1, kind="stable")  # valid ones first
-        super().__init__(valid.sum(axis=1), T, time_major, reverse, times)
-        # which packed row each output shows: the latest valid step's; -1 before the first
-        shown = self.seen.reshape(self.outer).copy()
-        along = shown.T if time_major else shown
-        if reverse:
-            along = along[:, ::-1]
-        latest = np.maximum.accumulate(np.where(along >= 0, np.arange(T), -1), axis=1)
-        along[...] = np.where(latest >= 0, np.take_along_axis(along, np.maximum(latest, 0), axis=1), -1)
-        self.shown = shown
-
-    def unpack_output(self, packed: Array) -> Array:
-        return backend.current().gather(packed, self.shown.ravel()).reshape(*self.outer, packed.shape[1])
-
-    def outputs(self, module: ModuleType, R: int, width: int, dtype: np.dtype, keep: bool) -> tuple[Any, Placed | None]:
-        return module.empty((R, width), dtype), None
-
-    def place_gradient(self, dy: Array) -> Array | Placed:
-        return self.pack_gradient(dy)
-
-    def pack_gradient(self, dy: Array) -> Array:
-        packed = np.zeros((len(self.at), dy.shape[2]), dy.dtype)
-        rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[2])
-        backend.current().add_rows(packed, self.shown.ravel(), rows)
-        return packed
 
 
 @dataclass(slots=True, eq=False)  # frozen ones are slow to make
@@ -326,7 +36,7 @@ class Tape:
     cell: Cell
     module: ModuleType
     params: Mapping[str, Array]
-    order: _Order
+    order: Order
     noise: Noise
     x: Array | Placed | Lookup
     h0: Array
@@ -359,32 +69,6 @@ class _Checkpoint:
     first: int
     last: int
     c: Array | None
-
-
-def _order(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> _Order:
-    if mask is not None:
-        if lengths is not None:
-            raise ValueError("lengths and mask must not be given together: a mask says both")
-        return _Masked(as_mask(mask, N, T, time_major), time_major, reverse)
-    if lengths is not None:
-        if not (isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.shape == (N,)):
-            lengths = as_lengths(lengths, N, T)
-        return _ragged(lengths.tobytes(), T, time_major, reverse)
-    return _batch(N, T, time_major, reverse, batch_first)
-
-
-def _as_batch_sizes(batch_sizes: Any, R: int, lengths: Any, mask: Any) -> Array:
-    """``batch_sizes`` as int64, checked."""
-    if lengths is not None or mask is not None:
-        raise ValueError("batch_sizes must not be given together with lengths or a mask")
-    sizes = np.asarray(batch_sizes)
-    if sizes.dtype.kind not in "iu":
-        raise TypeError(f"batch_sizes must hold integers, got {sizes.dtype}")
-    if sizes.ndim != 1 or (len(sizes) and (sizes.min() < 1 or (np.diff(sizes.astype(np.int64)) > 0).any())):
-        raise ValueError(f"batch_sizes must be positive and never grow, got {sizes.tolist()}")
-    if sizes.sum() != R:
-        raise ValueError(f"batch_sizes must add up to the {R} rows of x, got {sizes.sum()}")
-    return np.ascontiguousarray(sizes, np.int64)
 
 
 def _widths(cell: Cell, H: int) -> tuple[int, ...]:
@@ -464,7 +148,7 @@ def _trace(cell: Cell, module: ModuleType, R: int, H: int, dtype: np.dtype, nois
     )
 
 
-def _packed_noise(order: _Order, noise: Noise) -> Noise:
+def _packed_noise(order: Order, noise: Noise) -> Noise:
     """Noise in the caller's order -> in packed order."""
     if noise is SILENT:
         return noise
@@ -542,15 +226,15 @@ def rnn_forward(
     if not isinstance(params, Params):
         _check_order(params)
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
-    order: _Order
+    order: Order
     if batch_sizes is not None:
         x = as_shape("x", x, dtype, ("R", D))
-        order = _Packed(_as_batch_sizes(batch_sizes, len(x), lengths, mask), reverse)
+        order = PackedRows(as_batch_sizes(batch_sizes, len(x), lengths, mask), reverse)
     else:
         if not isinstance(x, Lookup):
             x = as_shape("x", x, dtype, ("T", "N", D) if time_major else ("N", "T", D))
         T, N = x.shape[:2] if time_major else x.shape[1::-1]
-        order = _order(lengths, mask, N, T, time_major, reverse, batch_first)
+        order = order_of(lengths, mask, N, T, time_major, reverse, batch_first)
     initial = [order.sort(part) for part in _states(cell, "state", state, order.N, H, dtype)]
     h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
     module, table = backend.current(), None
@@ -693,7 +377,7 @@ class _Part:
         return None if packed is None else packed[self.low : self.high]
 
 
-def _part(order: _Order, first: int, last: int) -> _Part:
+def _part(order: Order, first: int, last: int) -> _Part:
     start, rows = order.start[first:last], order.rows[first:last]
     low = int(start.min())
     return _Part(start - low, rows, low, int((start + rows).max()))

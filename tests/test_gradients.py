@@ -22,7 +22,7 @@ from cases import (
 from differences import derivative, gradient, gradient_errors, loss
 
 import fastrnn
-from fastrnn import ops, reference
+from fastrnn import orders, reference
 from fastrnn.activations import SIGMOID, TANH
 from fastrnn.scan import SILENT
 
@@ -446,6 +446,6 @@ def test_control_a_mistake_around_the_step_is_caught(variant, mistake, monkeypat
 def test_control_the_gradients_of_repeated_outputs_count(backend, reverse, monkeypatch):
     """A masked step shows the output before it, and sends its gradient there."""
     case = Case("holes", 5, 6, 2, 3, holes=True, reverse=reverse)
-    monkeypatch.setattr(ops._Masked, "pack_gradient", ops._Masked.pack)
+    monkeypatch.setattr(orders.Masked, "pack_gradient", orders.Masked.pack)
     errors = gradient_errors(make_problem("lstm", case))
     assert max(errors.values()) > 1e-3, errors

@@ -10,9 +10,8 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from bench import client  # noqa: E402
-
-from fastrnn.interop.torch import load_state_dict  # noqa: E402
+from bench import client
+from fastrnn.interop.torch import load_state_dict
 
 
 def _file(folder):
