@@ -72,7 +72,7 @@ class Order:
 
     def sort(self, state: Array) -> Array:
         """(N, H) in the caller's order -> contiguous, in packed order."""
-        return np.ascontiguousarray(state)
+        return state if state.flags.c_contiguous else np.ascontiguousarray(state)
 
     def restore(self, state: Array) -> Array:
         """(N, H) in packed order -> in the caller's order."""
@@ -109,6 +109,8 @@ class Batch(Order):
         return np.ascontiguousarray(time_first).reshape(self.T * self.N, x.shape[2])
 
     def place(self, x: Array) -> Array | Placed:
+        if self.time_major and x.flags.c_contiguous:  # in a hurry
+            return x.reshape(self.T * self.N, x.shape[2])
         rows = x.swapaxes(0, 1) if self.time_major else x
         if self.N == 1 or self.T == 1 or not rows.flags.c_contiguous:
             return self.pack(x)
