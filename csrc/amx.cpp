@@ -90,14 +90,21 @@ void split_tile(const Side& side, long k, long o, bool o_rows, float* out) {
   for (int r = 0; r < LANES; ++r) split(x[r], y[r], out + r * LANES);
 }
 
-// The strip of rows or columns of a result from `o` on, k from k0 on for K of them.
-void split_strip(const Side& side, long k0, long K, long o, bool o_rows, float* out) {
-  for (long k = k0; k < k0 + K; k += STEP, out += WORDS)
-    for (int t = 0; t < 2 && o + t * LANES < side.O; ++t) split_tile(side, k, o + t * LANES, o_rows, out + t * TILE);
-}
-
+// The strips of rows or columns of a result first..last, k from k0 on for K of them: in the order of the matrix's memory.
 void split_strips(const Side& side, long k0, long K, long first, long last, bool o_rows, float* out) {
-  for (long o = first; o < last; o += STRIP, out += steps_of(K) * WORDS) split_strip(side, k0, K, o, o_rows, out);
+  const long strip = steps_of(K) * WORDS, steps = steps_of(K), strips = (last - first + STRIP - 1) / STRIP;
+  const auto step = [&](long s, long k) {
+    const long o = first + s * STRIP;
+    for (int t = 0; t < 2 && o + t * LANES < side.O; ++t)
+      split_tile(side, k0 + k * STEP, o + t * LANES, o_rows, out + s * strip + k * WORDS + t * TILE);
+  };
+  if (side.by_k) {
+    for (long k = 0; k < steps; ++k)
+      for (long s = 0; s < strips; ++s) step(s, k);
+  } else {
+    for (long s = 0; s < strips; ++s)
+      for (long k = 0; k < steps; ++k) step(s, k);
+  }
 }
 
 // Tiles 0 to 3 hold the sums, 4 and 5 a part of the left side, 6 and 7 one of the right.
@@ -297,9 +304,9 @@ struct Lefts {
   void split(long k0, long K, long first, long last, float* out) const {
     for (int k = 0; k < n; ++k) {
       const Left& l = left[k];
-      const Side side{l.a, l.M, true, k0 + K, l.M, l.rows};
-      for (long s = larger(first, l.first); s < smaller(last, l.last); ++s)
-        split_strip(side, k0, K, (s - l.first) * STRIP, true, out + (s - first) * steps_of(K) * WORDS);
+      const long s0 = larger(first, l.first), s1 = smaller(last, l.last);
+      const Side side{l.a, l.M, true, k0 + K, smaller(l.M, (s1 - l.first) * STRIP), l.rows};
+      split_strips(side, k0, K, (s0 - l.first) * STRIP, side.O, true, out + (s0 - first) * steps_of(K) * WORDS);
     }
   }
 };
