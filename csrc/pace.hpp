@@ -19,7 +19,7 @@ class Pace {
   bool begin() {
     began_ = Clock::now();
     if (running().fetch_add(1, std::memory_order_relaxed) > 0 || began_ - ended_ > PAUSE) {
-      if (shared_ > 1) patience_ = PATIENCE;  // the team of the steps before was worth while to the end
+      if (shared_ > 1) patience_ = RENEWAL;  // the team of the steps before was worth while to the end
       start_anew(began_);
     }
     return began_ - since_ > patience_;
@@ -46,6 +46,7 @@ class Pace {
   using Clock = std::chrono::steady_clock;
   static constexpr Clock::duration PAUSE = std::chrono::microseconds(200);  // no thread of a team sleeps so soon
   static constexpr Clock::duration PATIENCE = std::chrono::milliseconds(5), MOST_PATIENCE = std::chrono::seconds(1);
+  static constexpr Clock::duration RENEWAL = std::chrono::milliseconds(1);  // the pause may have been the system's
   static constexpr int MOST_LOST = 64;  // steps
   static constexpr Clock::duration LEAST_LOST = std::chrono::milliseconds(2);  // as other programs' turns cost anyone
 
