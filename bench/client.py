@@ -14,7 +14,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,22 @@ def measure(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     return medians | {"ratio": statistics.median(ratios), "errors": errors}
 
 
+@contextmanager
+def _pinned(threads: int) -> Iterator[None]:
+    """Within ``with``, this process has as many threads and CPUs."""
+    before, pins = fastrnn.get_num_threads(), hasattr(os, "sched_setaffinity")
+    cpus = os.sched_getaffinity(0) if pins else set()
+    try:
+        if pins:
+            os.sched_setaffinity(0, sorted(cpus)[:threads])
+        fastrnn.set_num_threads(threads)
+        yield
+    finally:
+        fastrnn.set_num_threads(before)
+        if pins:
+            os.sched_setaffinity(0, cpus)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure a file's LSTM; 1 if results differ."""
     parser = argparse.ArgumentParser(prog="python -m bench.client", description=__doc__)
@@ -113,10 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=40, help="passes of each (40)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args(argv)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    fastrnn.set_num_threads(args.threads)
-    found = measure(args.file, args.threads, args.rounds)
+    with _pinned(args.threads):
+        found = measure(args.file, args.threads, args.rounds)
     same = max(found["errors"].values()) <= TOLERANCE
     print(
         f"{args.file.stem}: onnxruntime {found['onnxruntime'] * 1e6:.2f} us, fastrnn {found['fastrnn'] * 1e6:.2f} us a"

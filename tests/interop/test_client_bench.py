@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -27,12 +28,14 @@ def _file(folder):
 
 def test_both_give_the_files_results(tmp_path, capsys):
     path, arrays = _file(tmp_path)
+    cpus = os.sched_getaffinity(0)
     assert client.main([str(path), "--rounds", "2", "--out", str(tmp_path / "found.json")]) == 0
     assert "ratio" in capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["ratio"] > 0 and max(found["errors"].values()) <= client.TOLERANCE
     with np.load(path) as file:
         assert np.array_equal(file["x"], arrays["x"])
+    assert os.sched_getaffinity(0) == cpus
 
 
 def test_other_results_are_an_error(tmp_path):
