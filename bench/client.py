@@ -25,6 +25,7 @@ import fastrnn
 from fastrnn.interop.torch import load_state_dict
 
 from .machine import environment
+from .pinning import pin, pinned_cpus
 from .problem import Array, Problem, Shape
 from .runners.onnx_runner import OnnxRuntime, bind
 
@@ -59,7 +60,7 @@ def theirs(layer: Any, x: Array, threads: int) -> Pass:
     zeros = np.zeros((1, H), np.float32)
     params = {name: np.asarray(array) for name, array in layer.params.items()}
     problem = Problem(layer.cell, Shape(1, 1, D, H), params, x[:1, None], (zeros, zeros), zeros[None])
-    session = OnnxRuntime()._session(problem, threads)
+    session = OnnxRuntime().session(problem, threads)
     # a value may share the array's memory
     given, y = value(problem.x.copy()), value(np.empty((1, 1, 1, H), np.float32))
     states = [[value(np.zeros((1, 1, H), np.float32)) for _ in range(2)] for _ in range(2)]
@@ -109,16 +110,14 @@ def measure(path: Path, threads: int, rounds: int) -> dict[str, Any]:
 @contextmanager
 def _pinned(threads: int) -> Iterator[None]:
     """Within ``with``, this process has as many threads and CPUs."""
-    before, pins = fastrnn.get_num_threads(), hasattr(os, "sched_setaffinity")
-    cpus = os.sched_getaffinity(0) if pins else set()
+    before, cpus = fastrnn.get_num_threads(), pinned_cpus()
+    pin(threads)
     try:
-        if pins:
-            os.sched_setaffinity(0, sorted(cpus)[:threads])
         fastrnn.set_num_threads(threads)
         yield
     finally:
         fastrnn.set_num_threads(before)
-        if pins:
+        if cpus is not None:
             os.sched_setaffinity(0, cpus)
 
 

@@ -159,7 +159,7 @@ template <class T> struct Scan {
   Segment segment[2];             // weights 0 and 1 belong to them
   Op op[16];
   Weight<T> weight[6];
-  Gradient<T> gradient[MAX_OUTERS];        // `late_gradients` of them after the projection's normalisation has been undone
+  Gradient<T> gradient[MAX_OUTERS];  // `late_gradients` of them after the projection's normalisation has been undone
   Reduction<T> reduction[10];
 
   // scratch

@@ -33,7 +33,7 @@ cdef extern from "crew.hpp" namespace "fastrnn" nogil:
     void hire_anew()
 
 
-cpdef bint fits(x, cnp.ndarray like):
+cpdef bint fits(x, cnp.ndarray like not None):
     """Whether a kernel can read x in the place of ``like``; see `fastrnn.reference_session.fits`."""
     if not cnp.PyArray_CheckExact(x):
         return False
@@ -73,7 +73,7 @@ cdef class Stream:
         else:
             open_stream(&self.f64, self, cell)
 
-    cpdef run(self, cnp.ndarray x, cnp.ndarray y):
+    cpdef run(self, cnp.ndarray x not None, cnp.ndarray y not None):
         """Advance by the R/N steps of x (R, D), and write y (R, H)."""
         if self.is_float:
             advance(&self.f32, &self.pace, x, y)

@@ -6,7 +6,7 @@ can be read where they stand, they are not copied.
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,9 @@ from ._arrays import as_lengths, as_mask
 from .scan import Placed
 
 Array = np.ndarray
+
+KEPT_ROWS = 16 * 1024
+"""Places of more rows are made anew for each call: beside its steps that is little work, and there are many orders."""
 
 
 class Order:
@@ -96,11 +99,16 @@ class Batch(Order):
         self.start = np.ascontiguousarray(times[::-1] if reverse else times) * N
         self.rows = np.full(T, N, np.int64)
         self._last = 0 if reverse else T - 1  # the time of the last step
+        self._kept: Array | None = None
 
-    @cached_property
+    @property
     def _at(self) -> Array:
         """The place of each packed row in an array (N, T, .)."""
+        if self._kept is not None:
+            return self._kept
         at: Array = np.arange(self.N * self.T, dtype=np.int64).reshape(self.N, self.T).T.ravel()
+        if len(at) <= KEPT_ROWS:
+            self._kept = at
         return at
 
     def pack(self, x: Array) -> Array:

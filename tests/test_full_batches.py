@@ -10,6 +10,7 @@ import pytest
 from cases import CELL_NAMES, Case, Problem, as_parts, as_state, make_problem
 
 import fastrnn
+from fastrnn import orders
 from fastrnn.ops import rnn_backward, rnn_forward
 from fastrnn.scan import Placed
 
@@ -85,6 +86,15 @@ def test_rows_stay_where_they_are(backend, time_major, turned):
 def test_few_rows(backend, N, T):
     p = make_problem("lstm", Case("few", N, T, 3, 5))
     same(run(p, False, False, True)[0], run(p, True, False, False)[0])
+
+
+def test_places_of_many_rows_are_not_kept(backend, monkeypatch):
+    monkeypatch.setattr(orders, "KEPT_ROWS", 3)
+    orders._batch.cache_clear()
+    p = make_problem("lstm", MANY)
+    same(run(p, False, False, True)[0], run(p, True, False, False)[0])
+    assert orders.order_of(None, None, 12, 9, False, False, True)._kept is None
+    orders._batch.cache_clear()
 
 
 def test_memory_in_no_order_is_copied(backend):

@@ -78,7 +78,8 @@ class OnnxRuntime(Runner):
     packages = ("onnxruntime", "onnx")
     modes = ("forward", "step")
 
-    def _session(self, problem: Problem, threads: int) -> Any:
+    def session(self, problem: Problem, threads: int) -> Any:
+        """A session of the problem's model."""
         ort: Any = importlib.import_module("onnxruntime")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -88,7 +89,7 @@ class OnnxRuntime(Runner):
     def forward(self, problem: Problem, threads: int) -> Task:
         """``run_with_iobinding`` with every input and output bound to a buffer of its own."""
         value = importlib.import_module("onnxruntime").OrtValue.ortvalue_from_numpy
-        session, shape, states = self._session(problem, threads), problem.shape, problem.cell.states
+        session, shape, states = self.session(problem, threads), problem.shape, problem.cell.states
         inputs = {"X": value(problem.x)}
         inputs.update({f"initial_{name}": value(part[None]) for name, part in zip(states, problem.state, strict=True)})
         outputs = {"Y": value(np.empty((shape.T, 1, shape.N, shape.H), np.float32))}
@@ -107,7 +108,7 @@ class OnnxRuntime(Runner):
     def step(self, problem: Problem, threads: int) -> Task:
         """The same node with T = 1; two bindings pass the state back and forth between two buffers."""
         value = importlib.import_module("onnxruntime").OrtValue.ortvalue_from_numpy
-        session, shape, states = self._session(problem, threads), problem.shape, problem.cell.states
+        session, shape, states = self.session(problem, threads), problem.shape, problem.cell.states
         x, y = value(problem.x), value(np.empty((1, 1, shape.N, shape.H), np.float32))
         first = [value(part[None]) for part in problem.state]
         second = [value(np.empty_like(part[None])) for part in problem.state]
