@@ -33,13 +33,17 @@ cdef extern from "crew.hpp" namespace "fastrnn" nogil:
     void hire_anew()
 
 
-cpdef bint fits(x, cnp.ndarray like not None):
-    """Whether a kernel can read x in the place of ``like``; see `fastrnn.reference_session.fits`."""
+cdef bint can_read(x, cnp.ndarray like):
     if not cnp.PyArray_CheckExact(x):
         return False
     cdef cnp.ndarray array = x
     return (cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like) and cnp.PyArray_ISCARRAY_RO(array)
             and cnp.PyArray_SAMESHAPE(array, like))
+
+
+def fits(x, cnp.ndarray like not None):
+    """Whether a kernel can read x in the place of ``like``; see `fastrnn.reference_session.fits`."""
+    return can_read(x, like)
 
 
 cdef class Stream:
@@ -73,8 +77,11 @@ cdef class Stream:
         else:
             open_stream(&self.f64, self, cell)
 
-    cpdef run(self, cnp.ndarray x not None, cnp.ndarray y not None):
+    def run(self, cnp.ndarray x not None, cnp.ndarray y not None):
         """Advance by the R/N steps of x (R, D), and write y (R, H)."""
+        self.go(x, y)
+
+    cdef go(self, cnp.ndarray x, cnp.ndarray y):
         if self.is_float:
             advance(&self.f32, &self.pace, x, y)
         else:
@@ -111,7 +118,7 @@ cdef class Steps:
 
     def step(self, x_t, *, out=None):
         """See `fastrnn.session.Session.step`."""
-        if self.like is None or not fits(x_t, self.like):
+        if self.like is None or not can_read(x_t, self.like):
             x_t = self.door.checked("x_t", x_t)
         if out is not None:
             self.door.check_out(out)
@@ -131,7 +138,7 @@ cdef class Steps:
         for k in range(len(self.parts)):
             part, result = self.parts[k], results[k]
             if type(part) is Stream:
-                (<Stream>part).run(y, result)
+                (<Stream>part).go(y, result)
             else:
                 part.run(y, result)
             y = result
