@@ -185,18 +185,6 @@ struct Tiles {
   ~Tiles() { _tile_release(); }
 };
 
-// out = sums, or out += sums.
-void put(const float* sums, long rows, long columns, bool add, float* out, long ld, const int64_t* numbers) {
-  for (long r = 0; r < rows; ++r) {
-    float* row = out + (numbers ? numbers[r] : r) * ld;
-    for (long c = 0; c < columns; c += LANES) {
-      const int n = int(smaller(LANES, columns - c));
-      const Vec<float> sum = load<float>(sums + r * STRIP + c);
-      store<float>(row + c, add ? load<float>(row + c, n) + sum : sum, n);
-    }
-  }
-}
-
 // out += sums, for a whole block. Some rows are loaded before one is stored: a load waits for a recent store whose address
 // has its last 12 bits, as those of rows 2 or 4 KB apart do.
 void add_block(const float* sums, float* out, long ld) {
@@ -212,6 +200,19 @@ void add_block(const float* sums, float* out, long ld) {
     for (int k = 0; k < some; ++k) {
       store<float>(out + k * ld, x[k]);
       store<float>(out + k * ld + LANES, y[k]);
+    }
+  }
+}
+
+// out = sums, or out += sums.
+void put(const float* sums, long rows, long columns, bool add, float* out, long ld, const int64_t* numbers) {
+  if (add && !numbers && rows == STRIP && columns == STRIP) return add_block(sums, out, ld);
+  for (long r = 0; r < rows; ++r) {
+    float* row = out + (numbers ? numbers[r] : r) * ld;
+    for (long c = 0; c < columns; c += LANES) {
+      const int n = int(smaller(LANES, columns - c));
+      const Vec<float> sum = load<float>(sums + r * STRIP + c);
+      store<float>(row + c, add ? load<float>(row + c, n) + sum : sum, n);
     }
   }
 }
@@ -338,7 +339,7 @@ void outer_block(const Outer<float>* o, int side, long m, long c, long columns, 
   const long out_rows = turned ? columns : rows, out_columns = turned ? rows : columns;
   (o->exchanged ? multiply<true> : multiply<false>)(rows, columns, left, right, steps, sums);
   if (turned) turn(sums);
-  rows == STRIP && columns == STRIP ? add_block(sums, out, ld) : put(sums, out_rows, out_columns, true, out, ld, nullptr);
+  put(sums, out_rows, out_columns, true, out, ld, nullptr);
 }
 
 // Columns c0..c1 of a weight gradient, from strips first..last of all left sides, which are at `left`.
