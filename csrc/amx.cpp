@@ -33,8 +33,8 @@ constexpr long BLOCK = STRIP * STRIP;    // of a result
 constexpr int PANEL = 4;                 // strips of an input's gradient that wait in L2 for those of the matrix
 constexpr long MOST_K = 512;             // k of them
 constexpr long LEFT_STRIPS = 32;         // of a weight gradient that are packed at a time, 3 MB
-constexpr long FEW_STRIPS = 8;           // of them that stay in L2
-constexpr int RIGHT_STRIPS = 8;          // for which more of them are read again
+constexpr long FEW_STRIPS = 8;           // of them that stay in L2 while b passes by, a strip at a time
+constexpr int RIGHT_STRIPS = 8;          // of b that are packed at a time where the left ones are more and come again
 constexpr long SCRATCH = (LEFT_STRIPS + RIGHT_STRIPS) * MOST_K / STEP * WORDS + BLOCK;
 
 FASTRNN_INLINE long larger(long a, long b) { return a > b ? a : b; }
