@@ -77,7 +77,9 @@ def unsupported(module: nn.RNNBase) -> str | None:
 
 
 @lru_cache
-def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool, batch_first: bool) -> Plan:
+def _plan(
+    mode: str, proj_size: int, bias: bool, directions: int, keep: bool, time_major: bool, batch_first: bool
+) -> Plan:
     """What every layer of a module of these options computes."""
     cell = _CELLS[mode]
     names = (
@@ -86,7 +88,8 @@ def _plan(mode: str, proj_size: int, bias: bool, directions: int, keep: bool, ba
         *(("bias_ih", "bias_hh") if bias else ()),
         *(("weight_hr",) if proj_size else ()),
     )
-    return Plan(replace(cell, proj_size=proj_size) if proj_size else cell, names, directions, keep, batch_first)
+    cell = replace(cell, proj_size=proj_size) if proj_size else cell
+    return Plan(cell, names, directions, keep, time_major, batch_first)
 
 
 def _permuted(states: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
@@ -172,16 +175,12 @@ class _DropIn(nn.RNNBase):
         return y, self._hidden(_permuted(states, input.unsorted_indices))
 
     def _padded(self, x: Tensor, weights: list[Tensor], states: tuple[Tensor, ...], keep: bool) -> Any:
-        single = x.dim() == 2
+        single, batch = x.dim() == 2, 0 if self.batch_first else 1
         if single:
-            x, states = x.unsqueeze(1), tuple(part.unsqueeze(1) for part in states)
-        elif self.batch_first:
-            x = x.transpose(0, 1)
+            x, states = x.unsqueeze(batch), tuple(part.unsqueeze(1) for part in states)
         y, states = self._stack(x, weights, states, None, keep)
         if single:
-            y, states = y.squeeze(1), tuple(part.squeeze(1) for part in states)
-        elif self.batch_first:
-            y = y.transpose(0, 1)
+            y, states = y.squeeze(batch), tuple(part.squeeze(1) for part in states)
         return y, self._hidden(states)
 
     def _hidden(self, states: tuple[Tensor, ...]) -> Any:
@@ -190,14 +189,15 @@ class _DropIn(nn.RNNBase):
     def _stack(
         self, x: Tensor, weights: list[Tensor], states: tuple[Tensor, ...], sizes: np.ndarray | None, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """All layers: x (T, N, D), or packed rows (R, D) -> y, final states (layers * directions, N, H).
+        """All layers: x (T, N, D), with batch_first (N, T, D), or packed rows (R, D) -> y, final states
+        (layers * directions, N, H).
 
         ``states`` is empty for zeros.
         """
         directions, per_layer = self._directions, len(weights) // self.num_layers
-        batch_first = self.batch_first and sizes is None and directions == 1
-        options = (self.mode, self.proj_size, self.bias, directions, keep)
-        last = _plan(*options, batch_first)
+        batch_first = self.batch_first and sizes is None
+        options = (self.mode, self.proj_size, self.bias, directions, keep, not batch_first)
+        last = _plan(*options, batch_first and directions == 1)
         if self.num_layers == 1:
             x, *final = self._layer(last, sizes, True, x, *weights, *states)
             return x, tuple(final)
@@ -205,13 +205,19 @@ class _DropIn(nn.RNNBase):
         finals = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
-                x = nn.functional.dropout(x, self.dropout)
+                x = self._dropped(x, batch_first)
             initial = [part[layer * directions : (layer + 1) * directions] for part in states]
             own = weights[layer * per_layer : (layer + 1) * per_layer]
             is_last = layer == self.num_layers - 1
             x, *final = self._layer(last if is_last else plan, sizes, is_last, x, *own, *initial)
             finals.append(final)
         return x, tuple(torch.cat(part) for part in zip(*finals, strict=True))
+
+    def _dropped(self, x: Tensor, batch_first: bool) -> Tensor:
+        """x after dropout, which draws in the order of time, as PyTorch's does."""
+        if batch_first:
+            return nn.functional.dropout(x.transpose(0, 1), self.dropout).transpose(0, 1)
+        return nn.functional.dropout(x, self.dropout)
 
     @staticmethod
     def _layer(plan: Plan, sizes: np.ndarray | None, last: bool, x: Tensor, *rest: Tensor) -> Any:

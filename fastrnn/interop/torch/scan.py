@@ -36,6 +36,8 @@ class Plan:
         1, or 2 with the reverse direction second.
     keep : bool
         Keep what the backward pass needs.
+    time_major : bool
+        x and y of a full batch are (T, N, .), else (N, T, .).
     batch_first : bool
         y of a full batch is to lie in memory as a tensor (N, T, .) does.
     """
@@ -44,6 +46,7 @@ class Plan:
     names: tuple[str, ...]
     directions: int
     keep: bool
+    time_major: bool
     batch_first: bool
 
     @cached_property
@@ -104,8 +107,8 @@ def _gradients(plan: Plan, params: Mapping[str, Array]) -> tuple[dict[str, Array
 class Scan(torch.autograd.Function):
     """(x, weights, initial states) -> (y, final states), on fastrnn's kernels.
 
-    Of a full batch x is (T, N, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step has, it is
-    (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order, zeros where they
+    Of a full batch x is (T, N, D) or (N, T, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step
+    has, it is (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order, zeros where they
     are left out; y has the directions side by side. ``last``: y is what a program gets.
     """
 
@@ -258,7 +261,7 @@ def run(plan: Plan, sizes: Array | None, x: Tensor, *rest: Tensor) -> tuple[tupl
             inputs,
             None if not states else states[0] if len(states) == 1 else tuple(states),
             reverse=direction == 1,
-            time_major=sizes is None,
+            time_major=plan.time_major,
             batch_sizes=sizes,
             batch_first=plan.batch_first,
             keep=plan.keep,
