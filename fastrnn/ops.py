@@ -260,11 +260,10 @@ def rnn_forward(
     else:
         tape, c = None, None if c0 is None else c0.copy()
         module.forward(cell, params, packed, h0, c0, noise, order.start, order.rows, Trace(y, c), False, out)
-    shown = y if out is None else out
-    final = [order.last(shown, h0)]
+    final = [order.last(out if y is None else y, h0)]
     if c0 is not None:
         final.append(c)
-    return order.unpack_output(shown), _as_state([order.restore(part) for part in final]), tape
+    return order.unpack_output(y if out is None else out), _as_state([order.restore(part) for part in final]), tape
 
 
 def rnn_backward(

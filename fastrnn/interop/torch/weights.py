@@ -155,8 +155,10 @@ def params_of(own: Mapping[str, Array], inner_bias: bool) -> dict[str, Array]:
     """
     w_ih, w_hh = own["weight_ih"], own["weight_hh"]
     params = {"W": w_ih.T, "U": w_hh.T}
-    zeros = np.zeros(w_ih.shape[0], w_ih.dtype)
-    b_ih, b_hh = own.get("bias_ih", zeros), own.get("bias_hh", zeros)
+    if "bias_ih" in own:
+        b_ih, b_hh = own["bias_ih"], own["bias_hh"]
+    else:
+        b_ih = b_hh = np.zeros(w_ih.shape[0], w_ih.dtype)
     params["b"] = b_ih + b_hh
     if inner_bias:
         H = w_hh.shape[1]
