@@ -329,9 +329,9 @@ struct Lefts {
   }
 };
 
-// The product of a strip of columns of a left side with one of b, added to the result.
+// The product of a strip of columns of a left side with one of b, put into the result or added to it.
 void outer_block(const Outer<float>* o, int side, long m, long c, long columns, const float* left, const float* right,
-                 long steps, float* sums) {
+                 long steps, bool add, float* sums) {
   const long rows = smaller(STRIP, o->M[side] - m);
   const bool turned = o->transposed;
   const long ld = turned ? o->M[side] : o->ld;
@@ -339,7 +339,7 @@ void outer_block(const Outer<float>* o, int side, long m, long c, long columns, 
   const long out_rows = turned ? columns : rows, out_columns = turned ? rows : columns;
   (o->exchanged ? multiply<true> : multiply<false>)(rows, columns, left, right, steps, sums);
   if (turned) turn(sums);
-  put(sums, out_rows, out_columns, true, out, ld, nullptr);
+  put(sums, out_rows, out_columns, add, out, ld, nullptr);
 }
 
 // Columns c0..c1 of a weight gradient, from strips first..last of all left sides, which are at `left`.
@@ -357,7 +357,8 @@ void outer_columns(const Outer<float>* o, const Lefts& lefts, long k0, long K, l
       for (long s = larger(first, l->first); s < smaller(last, l->last); ++s)
         for (long k = 0; k < columns; k += STRIP)
           outer_block(o, side, (s - l->first) * STRIP, c + k, smaller(STRIP, columns - k),
-                      left + (s - first) * steps * WORDS, right + k / STRIP * steps * WORDS, steps, sums);
+                      left + (s - first) * steps * WORDS, right + k / STRIP * steps * WORDS, steps, o->add || k0 > 0,
+                      sums);
     }
   }
 }

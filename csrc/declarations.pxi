@@ -52,7 +52,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long M[2]
         T* out[2]
         long ld
-        bint transposed, exchanged
+        bint transposed, add, exchanged
         T* sums
         const int64_t* a_rows[2]
     enum:
@@ -160,7 +160,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, interleaved, backwards, by_rows, apart, keep
+        bint blas, packed, interleaved, backwards, by_rows, apart, keep, add
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start

@@ -327,10 +327,13 @@ cdef void input_gradient(
 
 
 cdef void add_gradients(
-    Scan[floating]* s, int first, int last, const At[floating]* at, const int64_t* x_rows, long n, int thread,
+    Scan[floating]* s, int first, int last, const At[floating]* at, const int64_t* x_rows, long n, bint add, int thread,
     int threads,
 ) noexcept nogil:
-    """The weight gradients first..last, of n packed rows; a thread's share of them."""
+    """The weight gradients first..last, of n packed rows; a thread's share of them.
+
+    With ``add`` they are added to those that are there.
+    """
     cdef Outer[floating] outers[MAX_OUTERS]
     cdef Outer[floating]* outer
     cdef const Gradient[floating]* g
@@ -338,24 +341,34 @@ cdef void add_gradients(
     for k in range(first, last):
         g, outer = &s.gradient[k], &outers[k - first]
         outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
-        outer.transposed, outer.sums = g.transposed(), g.sums
+        outer.transposed, outer.add, outer.sums = g.transposed(), add, g.sums
         outer.ld = max(g.out[0].ld, g.out[1].ld)
         for side in range(2):
             outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
             outer.a_rows[side] = x_rows if g.left[side] == X else NULL
             if s.blas and outer.transposed:
-                gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], True,
+                gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], add,
                      outer.out[side], outer.M[side])
             elif s.blas:
-                gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, True,
+                gemm(True, False, outer.M[side], g.columns, n, outer.a[side], outer.M[side], outer.b, outer.ldb, add,
                      outer.out[side], outer.ld)
             if s.blas:
                 outer.M[side] = 0
     s.kernels.outer(outers, last - first, thread, threads, s.outer + thread * outer_scratch(s))
 
 
+cdef void clear_sums(Scan[floating]* s) noexcept nogil:
+    """Zero the gradients that are sums over rows, and always added to."""
+    cdef int k
+    for k in range(s.gradients):
+        if s.gradient[k].sums != NULL:
+            memset(s.gradient[k].sums, 0, s.gradient[k].columns * sizeof(floating))
+    for k in range(s.reductions):
+        memset(s.reduction[k].sums, 0, s.reduction[k].columns * sizeof(floating))
+
+
 cdef void parameter_gradients(
-    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, int thread, int threads,
+    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, bint add, int thread, int threads,
 ) noexcept nogil:
     """dx and the gradients of all parameters of n packed rows from row low on."""
     cdef At[floating] at[PLACES]
@@ -374,14 +387,17 @@ cdef void parameter_gradients(
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         input_gradient(s, share, low, n, thread, threads)
-        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, thread, threads)
+        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, add, thread,
+                  threads)
         return
-    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, thread, threads)
+    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, add, thread,
+                  threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
     input_gradient(s, share, low, n, thread, threads)
-    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, thread, threads)
+    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, add, thread,
+                  threads)
 
 
 cdef void backward_step(
@@ -425,6 +441,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
+    cdef bint add = s.add
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Share share
@@ -432,6 +449,8 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     memset(at, 0, sizeof(at))
     at[DA_NEXT].ld = ld
     step.backwards = False
+    if thread == 0 and not add:
+        clear_sums(s)
     if not s.blas:
         pack(s, thread, threads)
         barrier.wait(threads)
@@ -475,7 +494,8 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
         share = share_of(s, s.dx_at, t0, t1, my_row0, my_row1, thread, threads)
-        parameter_gradients(s, &share, barrier, low, n, thread, threads)
+        parameter_gradients(s, &share, barrier, low, n, add, thread, threads)
+        add = True
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)
         t1 = t0
@@ -546,6 +566,7 @@ def forward(cell, params, x, h0, c0, noise, start, rows, trace, keep, out=None):
 
 cdef int backward_of(
     floating* t, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads,
+    bint add,
 ) except -1:
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, True)
@@ -553,22 +574,28 @@ cdef int backward_of(
     s.dy_apart = s.dy_at != NULL and not dy.together
     s.dh, s.dc, s.dx = <floating*>memory(dh), <floating*>memory(dc), <floating*>placed(dx, &s.dx_at)
     set_params(&s.grads, grads)
+    s.add = add
     compose(&s, True)
     return execute(&s, True)
 
 
-def backward(cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads):
+def backward(
+    cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx, grads, bint add=True,
+):
     """Run the scan's adjoint; see `fastrnn.reference.backward`."""
     wanted = dx
+    if not add and x.shape[0] == 0:  # no step will write to them
+        for array in grads.values():
+            array.fill(0)
     if _blas:
         x = in_order(x)
         dx = empty(dx.shape, dx.dtype) if type(dx) is Placed else dx
     if x.dtype == np.float32:
         backward_of[float](<float*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
-                           grads)
+                           grads, add)
     else:
         backward_of[double](<double*>NULL, cell, params, x, h0, c0, noise, start, rows, trace, dy, dcells, dh, dc, dx,
-                            grads)
+                            grads, add)
     if dx is not wanted:
         wanted[:] = dx
 

@@ -140,6 +140,7 @@ template <class T> struct Scan {
   bool backwards = false;  // how the step before the first went over its panels
 
   Params<T> params, grads;
+  bool add = true;  // to what grads hold; else that is written over
   const int64_t* codes = nullptr;  // null, or x and dx are a table's: packed row r has row codes[r] of (V, gates*H)
   const T *h0 = nullptr, *c0 = nullptr, *mask = nullptr, *new_h = nullptr, *new_c = nullptr;
   long new_h_ld = 0, new_c_ld = 0;  // 0: one row for all

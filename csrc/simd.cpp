@@ -305,11 +305,11 @@ void pack_right(const T* b, const int64_t* numbers, long ldb, long rows, long co
   }
 }
 
-// out (M, columns) += left' right, both packed.
+// out (M, columns) = left' right, or +=, both packed.
 template <class T>
-void add_product(const T* left, long M, const T* right, long columns, long K, T* out, long ld) {
+void put_product(const T* left, long M, const T* right, long columns, long K, bool add, T* out, long ld) {
   for (long i = 0; i < M; i += OUTER_TILE) {
-    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, nullptr, out + i * ld, ld, true};
+    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, nullptr, out + i * ld, ld, add};
     product<T>(&tile, 0, smaller(OUTER_TILE, M - i), 0, columns);
   }
 }
@@ -339,7 +339,7 @@ void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long 
     const long columns = smaller(right_panel<T>, column1 - column);
     pack_right<T>(o->b + k0 * o->ldb + column, nullptr, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
     for (int side = 0; side < 2; ++side)
-      add_product<T>(left[side], o->M[side], right, columns, K, o->out[side] + column, o->ld);
+      put_product<T>(left[side], o->M[side], right, columns, K, o->add || k0 > 0, o->out[side] + column, o->ld);
   }
 }
 
@@ -355,7 +355,7 @@ void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long col
     for (long column = 0; column < M; column += right_panel<T>) {
       const long columns = smaller(right_panel<T>, M - column);
       pack_right<T>(from.a + column, from.numbers, M, K, columns, nullptr, right);
-      add_product<T>(left, rows, right, columns, K, o->out[side] + column0 * M + column, M);
+      put_product<T>(left, rows, right, columns, K, o->add || k0 > 0, o->out[side] + column0 * M + column, M);
     }
   }
 }

@@ -148,7 +148,8 @@ template <class T> struct ColumnSums {
   T* sums;
 };
 
-// out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, and sums (columns,) += column sums of b.
+// out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, or = without `add`, and sums (columns,) += column
+// sums of b.
 // With `transposed` out[i] is its transpose, (columns, M[i]): the same sums, of which each is one product from b' a[i].
 template <class T> struct Outer {
   long R, columns;
@@ -161,6 +162,7 @@ template <class T> struct Outer {
   bool transposed;
   T* sums;         // or null
   const int64_t* a_rows[2] = {};  // row r is row a_rows[i][r] of a[i], and row r where null
+  bool add = true;
   bool exchanged = false;         // a and b have changed places, with `transposed`: the bits are to be those of b' a
 };
 

@@ -274,6 +274,7 @@ def rnn_backward(
     grads: Mapping[str, Array],
     input_gradient: bool = True,
     dcells: Any = None,
+    add: bool = True,
 ) -> tuple[Array | None, Any]:
     """Run the adjoint of the scan that ``tape`` recorded, on the backend that recorded it.
 
@@ -285,11 +286,13 @@ def rnn_backward(
     dstate : like the state, optional
         Gradient with respect to the final state; zeros when None.
     grads : mapping
-        Arrays like the parameters, contiguous as those may be; the gradients are added to them.
+        Arrays like the parameters, contiguous as those may be, for their gradients.
     input_gradient : bool
         False leaves dx out.
     dcells : array (N, T, H), (T, N, H) with ``time_major``, optional
         Gradient with respect to what `cells_of` gives; zeros when None.
+    add : bool
+        Add to what ``grads`` hold; else it is written over, whatever it is.
 
     Returns
     -------
@@ -311,16 +314,20 @@ def rnn_backward(
     if isinstance(tape.x, Lookup):
         assert tape.table is not None
         sums = np.zeros_like(tape.x.table)
-        run(tape, dy, dcells, dh, dc, sums, grads)
+        run(tape, dy, dcells, dh, dc, sums, grads, add)
+        if not add:
+            grads["W"][...] = 0
         dx = table_gradient(tape.table, sums, tape.params, grads, tape.module)
     else:
         dx = order.blank_like(tape.module, tape.x) if input_gradient else None
-        run(tape, dy, dcells, dh, dc, dx, grads)
+        run(tape, dy, dcells, dh, dc, dx, grads, add)
         dx = None if dx is None else order.unpack(dx)
     return dx, _as_state([order.restore(part) for part in parts])
 
 
-def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]) -> None:
+def _backward(
+    tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array], add: bool
+) -> None:
     order = tape.order
     tape.module.backward(
         tape.cell,
@@ -338,6 +345,7 @@ def _backward(tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, gra
         dc,
         dx,
         grads,
+        add,
     )
 
 
@@ -429,7 +437,7 @@ def _forward_in_parts(tape: Tape, checkpoint: int, out: Placed | None) -> tuple[
 
 
 def _backward_in_parts(
-    tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array]
+    tape: Tape, dy: Any, dcells: Any, dh: Array, dc: Any, dx: Any, grads: Mapping[str, Array], add: bool
 ) -> None:
     H = _hidden_size(tape.cell, tape.params)
     for point in reversed(tape.checkpoints):
@@ -440,4 +448,5 @@ def _backward_in_parts(
         scan = (tape.cell, tape.params, x, h0, point.c, noise, part.start, part.rows, trace)
         tape.module.forward(*scan, True)
         dx_part = dx if isinstance(tape.x, Lookup) else part(dx)
-        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, dx_part, grads)
+        tape.module.backward(*scan, part(dy), part(dcells), dh, dc, dx_part, grads, add)
+        add = True

@@ -140,12 +140,17 @@ def backward(
     dc: Array | None,
     dx: Array | Placed | None,
     grads: Params,
+    add: bool = True,
 ) -> None:
     """Run the scan's adjoint.
 
     dh and dc hold the gradient of the final states and are overwritten by that of the initial states. dx is written;
-    the gradients of the parameters are added to. dx may be None: nobody wants it.
+    the gradients of the parameters are added to what ``grads`` hold, or without ``add`` written over it, but W's of a
+    `Lookup`, which is not made here. dx may be None: nobody wants it.
     """
+    if not add:
+        for array in grads.values():
+            array[...] = 0
     step = _STEPS[cell.kind][1]
     y, dy = in_order(trace.y), in_order(dy)
     H = params["W"].shape[1] // len(cell.gates)

@@ -89,16 +89,15 @@ def _params(plan: Plan, weights: Sequence[Tensor]) -> dict[str, Array]:
 
 
 def _gradients(plan: Plan, params: Mapping[str, Array]) -> tuple[dict[str, Array], Array, list[Tensor]]:
-    """Zeros for one direction's gradients as the kernels take them; that of b_hh; and the same memory as tensors in
+    """Memory for one direction's gradients as the kernels take them; for that of b_hh; and the same as tensors in
     PyTorch's order."""
     empty, grads, found = backend.current().empty, {}, {}
     for name, of in _MATRICES.items():
         if of in params:
             array = empty(params[of].T.shape, params[of].dtype)
-            array.fill(0)
             grads[of], found[name] = array.T, array
     b = params["b"]
-    grads["b"], b_hh = np.zeros(b.shape, b.dtype), np.zeros(b.shape, b.dtype)  # zeros_like takes its time
+    grads["b"], b_hh = np.empty(b.shape, b.dtype), np.empty(b.shape, b.dtype)  # empty_like takes its time
     if plan.inner_bias:
         grads["b_rec"] = b_hh[-len(params["b_rec"]) :]
     found["bias_ih"], found["bias_hh"] = grads["b"], b_hh
@@ -207,6 +206,7 @@ def _adjoint(ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]) -> li
             _part_states(dstate, tape, direction),
             grads=grads,
             input_gradient=ctx.needs_input_grad[3],
+            add=False,
         )
         summed = slice(-len(grads["b_rec"]) if plan.inner_bias else None)
         b_hh[summed] = grads["b"][summed]
