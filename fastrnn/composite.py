@@ -11,7 +11,7 @@ import numpy as np
 from ._arrays import as_shape
 from .layer import Array, Call, Layer, StatefulLayer
 from .lookup import Lookup
-from .params import Params
+from .params import Params, pieces_of
 
 
 def check_part(name: str, layer: Layer, whole: str) -> None:
@@ -34,21 +34,26 @@ class Composite(StatefulLayer):
         self._params = Params.join({name: part.params for name, part in parts.items()}, dtype)
         self._place()
 
-    def _pieces(self, params: Params) -> list[Array]:
-        """The pieces of the buffer of ``params``, or of its gradients, that belong to each part."""
-        return params.places([part.params for part in self._parts.values()])
+    def _pieces(self, flat: Array) -> list[tuple[Any, Array]]:
+        """Each part, and its piece of a buffer that is laid out like ``params.flat``."""
+        parts = self._parts.values()
+        return list(zip(parts, pieces_of(flat, [part.params for part in parts]), strict=True))
 
     def _place(self) -> None:
-        for part, piece in zip(self._parts.values(), self._pieces(self.params), strict=True):
+        for part, piece in self._pieces(self.params.flat):
             part._move(piece)
 
     def _move(self, flat: Array) -> None:
         super()._move(flat)
         self._place()
 
+    def _prepare(self, grads: Array) -> None:
+        for part, piece in self._pieces(grads):
+            part._prepare(piece)
+
     def _grads(self, grads: Params) -> list[Params]:
         """``grads`` as one for each part."""
-        return [part.params.over(piece) for part, piece in zip(self._parts.values(), self._pieces(grads), strict=True)]
+        return [part.params.over(piece) for part, piece in self._pieces(grads.flat)]
 
     def _time_first(self, x: Any, call: Call) -> tuple[Any, Array | None]:
         """x as (T, N, D), or as (T, N) where it holds integers, and which of its steps count; both checked."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import backend
 from ._arrays import as_lengths, as_mask, as_shape
 from .params import Params
 
@@ -133,6 +134,16 @@ class Layer:
     def _move(self, flat: Array) -> None:
         """Keep the parameters in ``flat``, a piece of a larger model's buffer that already has their values."""
         self._params = self._params.over(flat, is_part=True)
+
+    def _prepare(self, grads: Array) -> None:
+        """Make a piece of memory, laid out like ``params.flat``, ready for what ``_adjoint`` is to add to it."""
+        grads.fill(0)
+
+    def _blank_gradients(self) -> Params:
+        """Memory that is ready for ``_adjoint``."""
+        flat = backend.current().empty((1, self.params.flat.size), self.dtype)[0]
+        self._prepare(flat)
+        return self.params.over(flat)
 
     def _settle(self, record: Any) -> None:
         """Take over into `buffers` what a training run found; called once the whole run has gone well."""
@@ -304,7 +315,7 @@ class StatefulLayer(Layer):
         if own.single and dy is not None:
             dy = self._as_output("dy", dy, () if self.pools else ("T",))
             dy = each(lambda part: np.expand_dims(part, self._axis(own.time_major)), dy)
-        grads = self.params.zeros_like()
+        grads = self._blank_gradients()
         dx, dstate = self._adjoint(own.record, dy, dstate, grads, input_gradient)
         if own.single and dx is not None:
             dx = np.squeeze(dx, 1 if own.time_major else 0)
@@ -402,7 +413,7 @@ class StatelessLayer(Layer):
         record, valid, ends = self._own(tape).record
         if ends is not None:
             dy = masked(self._as_output("dy", dy, ends.shape), ends)
-        grads = self.params.zeros_like()
+        grads = self._blank_gradients()
         dx = self._adjoint(record, dy, grads, input_gradient)
         if dx is None:
             return None, grads

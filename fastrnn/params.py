@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import numpy as np
@@ -101,14 +102,9 @@ class Params(dict[str, Array]):
             layout.update({f"{prefix}.{name}": (size + first, shape) for name, (first, shape) in part._layout.items()})
             size += part.flat.size
         joined = cls(layout, _aligned_zeros(size, dtype_of(dtype)))
-        for place, part in zip(joined.places(list(parts.values())), parts.values(), strict=True):
-            place[...] = part.flat
+        for piece, part in zip(pieces_of(joined.flat, list(parts.values())), parts.values(), strict=True):
+            piece[...] = part.flat
         return joined
-
-    def places(self, parts: list[Params]) -> list[Array]:
-        """The pieces of `flat` that belong to each of the parts that were joined."""
-        ends = np.cumsum([part.flat.size for part in parts])
-        return np.split(self.flat, ends[:-1])
 
     @property
     def flat(self) -> Array:
@@ -125,6 +121,11 @@ class Params(dict[str, Array]):
     def zeros_like(self) -> Params:
         """Zeros with the same names and layout."""
         return self.over(_aligned_zeros(self.flat.size, self.dtype))
+
+    def clear_padding(self, flat: Array) -> None:
+        """Zero what lies between the arrays in another buffer of this layout."""
+        for _, _, last, _ in self._places:
+            flat[last : _padded(last, self.dtype)] = 0
 
     def copy(self) -> Params:
         """The same names and values over a buffer of its own."""
@@ -172,6 +173,12 @@ class Params(dict[str, Array]):
 
     def __reduce__(self) -> Any:
         return _rebuild, (self._layout, np.array(self.flat))
+
+
+def pieces_of(flat: Array, parts: list[Params]) -> list[Array]:
+    """The pieces of the buffer of joined parts that belong to each of them."""
+    ends = list(accumulate(part.flat.size for part in parts))
+    return [flat[first:last] for first, last in zip([0, *ends], ends, strict=False)]
 
 
 def _rebuild(layout: Mapping[str, tuple[int, Shape]], flat: Array) -> Params:

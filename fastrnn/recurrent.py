@@ -215,20 +215,21 @@ class RecurrentLayer(StatefulLayer):
             return math.isqrt(max(np.shape(x)[0 if call.time_major else 1] - 1, 0)) + 1
         return as_size("checkpoint", call.checkpoint)
 
+    def _prepare(self, grads: Array) -> None:
+        self.params.clear_padding(grads)
+
     def _adjoint(
         self, record: _Record, dy: Any, dstate: Any, grads: Params, input_gradient: bool
     ) -> tuple[Array | None, Any]:
-        into: dict[str, Array] = dict(grads)
-        if record.dropped is not None:
-            into["U"] = np.zeros_like(grads["U"])
+        """dx, dstate; ``grads`` are written over, whatever they hold."""
         dx, dstate = ops.rnn_backward(
-            record.tape, dy, dstate, grads=into, input_gradient=input_gradient, dcells=record.dcells
+            record.tape, dy, dstate, grads=grads, input_gradient=input_gradient, dcells=record.dcells, add=False
         )
         if record.dropped is not None:
-            grads["U"][...] += into["U"] * record.dropped
-        if record.from_params:
+            grads["U"][...] *= record.dropped
+        if self.trainable_state:
             for name, part in zip(self.cell.states, ops._parts(dstate), strict=True):
-                grads[f"{name}0"][...] += part.sum(axis=0)
+                grads[f"{name}0"][...] = part.sum(axis=0) if record.from_params else 0
         return dx, dstate
 
     def step(self, x_t: Any, state: Any = None) -> Any:
