@@ -387,17 +387,14 @@ cdef void parameter_gradients(
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         input_gradient(s, share, low, n, thread, threads)
-        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, add, thread,
-                  threads)
+        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, add, thread, threads)
         return
-    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, add, thread,
-                  threads)
+    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, add, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
     input_gradient(s, share, low, n, thread, threads)
-    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, add, thread,
-                  threads)
+    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, add, thread, threads)
 
 
 cdef void backward_step(

@@ -108,8 +108,8 @@ class Scan(torch.autograd.Function):
     """(x, weights, initial states) -> (y, final states), on fastrnn's kernels.
 
     Of a full batch x is (T, N, D) or (N, T, D); of a packed one, whose ``sizes`` (T,) say how many sequences each step
-    has, it is (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order, zeros where they
-    are left out; y has the directions side by side. ``last``: y is what a program gets.
+    has, it is (R, D). The states are (directions, N, .), with the sequences of a packed batch in packed order, zeros
+    where they are left out; y has the directions side by side. ``last``: y is what a program gets.
     """
 
     @staticmethod
