@@ -25,7 +25,8 @@ template <class T> FASTRNN_INLINE Vec<T> gate(const Backward<T>& s, long row, lo
 }
 
 template <class T> FASTRNN_INLINE void save(const Forward<T>& s, long row, long u, int n, int g, Vec<T> v) {
-  store<T>(s.gates + row * s.gates_ld + g * s.block + u, v, n);
+  T* at = s.gates + row * s.gates_ld + g * s.block + u;
+  s.stream ? stream<T>(at, v) : store<T>(at, v, n);
 }
 
 template <class T> FASTRNN_INLINE void save_da(const Backward<T>& s, long row, long u, int n, int g, Vec<T> v) {

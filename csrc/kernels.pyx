@@ -531,6 +531,7 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
     """Plan, allocate the scratch, run the loop with the GIL released."""
     cdef Block scratch
     plan(s, backward)
+    s.stream = not backward and streams_gates(s)
     scratch = Block(carve(s, NULL, backward))
     use_team(s.threads)
     with nogil:

@@ -44,7 +44,7 @@ template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step
   step->H = step->block = s.H, step->rules = &s.rules;
   step->backwards = !step->backwards;
   step->pre = at[PRE].at, step->pre_ld = at[PRE].ld;
-  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;
+  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld, step->stream = s.stream;
   step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;
   step->c_prev = at[C_PREV].at, step->c = at[C_NEW].at, step->squashed = at[SQUASHED].at;
   step->h = s.cell.projected ? at[INNER].at : at[H_NEW].at;

@@ -138,6 +138,7 @@ template <class T> struct Scan {
   bool by_rows;            // threads split rows and never meet inside a chunk; else they split units and meet after every op
   bool apart;              // and each projects the rows that are its own, and forward they do not meet before either
   bool backwards = false;  // how the step before the first went over its panels
+  bool stream = false;     // the gates are written past the caches
 
   Params<T> params, grads;
   bool add = true;  // to what grads hold; else that is written over

@@ -142,6 +142,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
                    Cell::forward(s, tile + whole * Cell::G, stride, row, lone ? 1 : rows, (u + whole) * V,
                                  int(s.H - (u + whole) * V));
                });
+  if (s.stream) settle();
 }
 
 template <class Cell, class T>

@@ -66,6 +66,7 @@ template <class T> struct Forward {
   long pre_ld;
   T* gates;         // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
   long gates_ld;
+  bool stream;      // past the caches, which will have lost the gates when they are wanted; H is whole vectors
   const T* h_prev;  // (rows, H)
   const T* left;    // (rows, H): h_prev as the products see it
   const T* c_prev;  // (rows, H); may be c

@@ -113,6 +113,23 @@ template <class T> FASTRNN_INLINE void store(T* p, Vec<T> v, int n = width<T>) {
     std::memcpy(p, &v, n * sizeof(T));
 }
 
+// Stores that leave the caches to others: v goes to memory, without what was there being fetched first. p is a multiple of a
+// register's size. What other threads are to see is there after settle(). No vector extension of GCC has such stores.
+template <class T> FASTRNN_INLINE void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(reinterpret_cast<float*>(p), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(reinterpret_cast<float*>(p), (__m256)v);
+#else
+  store<T>(p, v);
+#endif
+}
+FASTRNN_INLINE void settle() {
+#ifdef __AVX2__
+  _mm_sfence();
+#endif
+}
+
 // a[0], b[0], a[1], b[1], ... of their first halves, or with half = 1 of their second halves.
 template <class T, int half, int... lane>
 FASTRNN_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
