@@ -1,4 +1,6 @@
 // One table of kernels for one instruction set. setup.py compiles this file once per set, with FASTRNN_ISA naming it.
+#include <type_traits>
+
 #include "simd.hpp"
 
 #include "cells.hpp"
@@ -145,11 +147,29 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   if (s.stream) settle();
 }
 
+// What the forward pass has left for a tile's step, and where rows and tiles are too far apart for the CPU to foresee it:
+// fetched into L2 while the product runs.
+template <class T> FASTRNN_INLINE void prefetch_block(const T* at, long ld, int rows, int vectors) {
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < vectors; ++v) __builtin_prefetch(at + r * ld + v * width<T>, 0, 2);
+}
+template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long row, int rows, long unit, int vectors) {
+  const long at = row * s.H + unit;
+  if (s.gates)
+    for (long g = 0; g < s.gates_ld; g += s.H) prefetch_block(s.gates + row * s.gates_ld + g + unit, s.gates_ld, rows, vectors);
+  if (s.dy) prefetch_block(s.dy + at, s.H, rows, vectors);
+  prefetch_block((s.c_prev ? s.c_prev : s.h_prev) + at, s.H, rows, vectors);
+}
+
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   for_tiles<T, true>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), s.backwards, [](long, int, long, int, int) {},
+               vectors<T>(unit1), s.backwards,
+               [&](long row, int rows, long u, int inside, int count) {
+                 if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1)
+                   prefetch_tape(s, row, rows, u * V, inside * count);
+               },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
                  for (int v = 0; v < vectors; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
