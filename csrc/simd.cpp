@@ -47,34 +47,44 @@ template <class T> void pack_whole(T* panel, const T* const* block, long k_strid
   }
 }
 
+// Some rows of a panel of `inside` vectors of units, of which `units` exist.
+template <class T>
+void pack_panel(T* panel, const T* src, long rows, int inside, int G, long units, long k_stride, long unit_stride,
+                long gate_stride) {
+  constexpr int V = width<T>;
+  const int NV = inside * G;
+  // where each vector of the panel is, and how many of its units there are
+  const T* block[MAX_VECTORS];
+  int n[MAX_VECTORS];
+  for (int v = 0; v < NV; ++v) {
+    const long unit = v / G * V;
+    block[v] = src + unit * unit_stride + v % G * gate_stride;
+    n[v] = int(smaller(V, units - unit));
+  }
+  if (unit_stride == 1 && NV == MAX_VECTORS && n[NV - 1] == V) return pack_whole<T>(panel, block, k_stride, rows);
+  for (int v = 0; v < NV; ++v) {
+    if (unit_stride != 1) {
+      pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, rows, n[v]);
+      continue;
+    }
+    for (long k = 0; k < rows; ++k) store<T>(panel + (k * NV + v) * V, load<T>(block[v] + k * k_stride, n[v]));
+  }
+}
+
+// A matrix is packed in the order of its own memory, so some rows of all panels at a time where they follow one another:
+// with 16 it takes a quarter less time than with all, or 64 (H256 and H512).
 template <class T>
 void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride, long first,
           long last) {
   constexpr int V = width<T>;
   const int shared = unit_vectors(int(G));
-  for (long u = first / V; u < vectors<T>(last); u += shared) {
-    const int inside = int(smaller(shared, vectors<T>(H) - u)), NV = int(inside * G);
-    T* panel = dst + u * G * K * V;
-    // where each vector of the panel is, and how many of its units there are
-    const T* block[MAX_VECTORS];
-    int n[MAX_VECTORS];
-    for (int v = 0; v < NV; ++v) {
-      const long unit = (u + v / G) * V;
-      block[v] = src + unit * unit_stride + v % G * gate_stride;
-      n[v] = int(smaller(V, H - unit));
+  const long rows = unit_stride == 1 ? 16 : K;
+  for (long k = 0; k < K; k += rows)
+    for (long u = first / V; u < vectors<T>(last); u += shared) {
+      const int inside = int(smaller(shared, vectors<T>(H) - u));
+      pack_panel<T>(dst + (u * K + k * inside) * G * V, src + k * k_stride + u * V * unit_stride, smaller(rows, K - k),
+                    inside, int(G), H - u * V, k_stride, unit_stride, gate_stride);
     }
-    if (unit_stride == 1 && NV == MAX_VECTORS && n[NV - 1] == V) {
-      pack_whole<T>(panel, block, k_stride, K);
-      continue;
-    }
-    for (int v = 0; v < NV; ++v) {
-      if (unit_stride != 1) {
-        pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, K, n[v]);
-        continue;
-      }
-      for (long k = 0; k < K; ++k) store<T>(panel + (k * NV + v) * V, load<T>(block[v] + k * k_stride, n[v]));
-    }
-  }
 }
 
 // Bring a tile of a product with G gate blocks to where it belongs.

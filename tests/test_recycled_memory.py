@@ -1,0 +1,32 @@
+"""The compiled backend's arrays: in memory of earlier ones, and aligned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+kernels = pytest.importorskip("fastrnn.kernels")
+
+
+@pytest.mark.parametrize("rows", [70, 255, 257, 300, 1000])  # of 4 KB: 280 KB to 4 MB
+def test_an_array_takes_the_place_of_one_that_is_gone(rows):
+    others = [kernels.empty((rows, 1024), np.float32) for _ in range(20)]  # so that older blocks can't serve
+    place = others.pop().ctypes.data
+    again = kernels.empty((rows - 1, 1024), np.float32)
+    assert again.ctypes.data == place
+    again[...] = 1  # all of it is there
+
+
+@pytest.mark.parametrize(("rows", "boundary"), [(1, 64), (3, 64), (300, 64), (1024, 2 << 20), (1500, 2 << 20)])
+def test_alignment(rows, boundary, dtype):
+    array = kernels.empty((rows, 1024 // np.dtype(dtype).itemsize), dtype)  # rows of 1 KB
+    assert array.ctypes.data % boundary == 0
+    array[...] = 1
+
+
+def test_arrays_that_live_do_not_share_memory():
+    arrays = [kernels.empty((rows, 1024), np.float32) for rows in (300, 300, 257, 30, 30, 1) * 3]
+    for k, array in enumerate(arrays):
+        array[...] = k
+    for k, array in enumerate(arrays):
+        assert (array == k).all()
