@@ -13,7 +13,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,9 @@ from fastrnn.interop.torch import load_state_dict
 from .machine import environment
 from .pinning import pin, pinned_cpus
 from .problem import Array, Problem, Shape
+from .runners.base import Task
 from .runners.onnx_runner import OnnxRuntime, bind
+from .timing import SETTLE_SECONDS, Schedule, pairwise_ratio, race
 
 BAR = 2.5
 TOLERANCE = 5e-6
@@ -95,16 +96,11 @@ def measure(path: Path, threads: int, rounds: int) -> dict[str, Any]:
     layer = load_state_dict({f"{name}_l0": z[name] for name in NAMES})
     passes = {"onnxruntime": theirs(layer, z["x"], threads), "fastrnn": ours(layer, z["x"])}
     errors = {name: float(np.abs(run() - z["h"]).max()) for name, run in passes.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
-    for _ in range(rounds):
-        for name, run in passes.items():
-            time.sleep(0.1)  # the other one's threads stop spinning
-            start = time.perf_counter()
-            run()
-            seconds[name].append((time.perf_counter() - start) / len(z["x"]))
-    ratios = [a / b for a, b in zip(seconds["onnxruntime"], seconds["fastrnn"], strict=True)]
+    tasks = {name: Task(run, lambda h: {"y": h}) for name, run in passes.items()}
+    samples = race(tasks, Schedule(rounds, 0.0, SETTLE_SECONDS))
+    seconds = {name: [pass_ / len(z["x"]) for pass_ in samples[name].seconds] for name in tasks}
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    return medians | {"ratio": statistics.median(ratios), "errors": errors}
+    return medians | {"ratio": pairwise_ratio(seconds["onnxruntime"], seconds["fastrnn"]), "errors": errors}
 
 
 @contextmanager
