@@ -66,7 +66,7 @@ class Pool {
   static constexpr size_t HUGE = size_t(1) << 20;  // from here on, whole pages of
   static constexpr size_t HUGE_PAGE = size_t(2) << 20;
   static constexpr size_t SMALLEST = size_t(128) << 10;  // below, the C library keeps blocks itself
-  static constexpr size_t LIMIT = size_t(128) << 20;     // bytes kept at most
+  static constexpr size_t LIMIT = size_t(256) << 20;     // bytes kept at most
   static constexpr int MOST = 16;
 
   struct Block {
