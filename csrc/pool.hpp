@@ -5,7 +5,8 @@
 // on LSTM N64 T50 H512). A training loop asks for the same sizes over and over.
 //
 // Linux is asked to back them with huge pages: weights and tapes that outgrow the caches are read through fewer entries of
-// the TLB, which takes 2 to 10 % off a call (H512 and H1024; on a virtual machine, whose page walks are longer).
+// the TLB, which takes 2 to 10 % off a call (H512 and H1024, on a virtual machine, where the first touch of a megabyte takes
+// two to three times as long as in small pages: one more reason to keep them).
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,7 @@ class Pool {
  public:
   // An aligned block of at least `bytes`, or null. *size is what it holds: hand it back to give().
   char* take(size_t bytes, size_t* size) {
-    const size_t unit = bytes < HUGE ? ALIGNMENT : HUGE_PAGE;
+    const size_t unit = bytes < LARGE ? ALIGNMENT : HUGE_PAGE;
     bytes = (bytes + unit - 1) / unit * unit;
     if (bytes >= SMALLEST) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -63,7 +64,7 @@ class Pool {
 
  private:
   static constexpr size_t ALIGNMENT = 64;
-  static constexpr size_t HUGE = size_t(1) << 20;  // from here on, whole pages of
+  static constexpr size_t LARGE = size_t(1) << 20;  // from here on, whole pages of
   static constexpr size_t HUGE_PAGE = size_t(2) << 20;
   static constexpr size_t SMALLEST = size_t(128) << 10;  // below, the C library keeps blocks itself
   static constexpr size_t LIMIT = size_t(256) << 20;     // bytes kept at most
