@@ -15,6 +15,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* a
         long row_stride, k_stride
         const T* panels
+        bint narrow
         const T* bias
         T* out
         long ld
@@ -26,6 +27,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long K
         const T* a
         const T* panels
+        bint narrow
         const Product[T]* input
     cdef cppclass Backward[T]:
         bint backwards
@@ -33,6 +35,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* a
         long a_ld
         const T* panels
+        bint narrow
         const T* extra
         bint read_carry
         const T* dy
@@ -77,9 +80,9 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         double* losses
     cdef cppclass Kernels[T]:
         long lanes
-        long (*panel_units)(long) noexcept nogil
+        long (*first_unit)(long, long, bint, int, int) noexcept nogil
         long (*packed_size)(long, long, long) noexcept nogil
-        void (*pack)(T*, const T*, long, long, long, long, long, long, long, long) noexcept nogil
+        void (*pack)(T*, const T*, long, long, long, bint, long, long, long, long, long) noexcept nogil
         void (*forward)(int, const Forward[T]*, long, long, long, long) noexcept nogil
         void (*backward)(int, const Backward[T]*, long, long, long, long) noexcept nogil
         void (*product)(const Product[T]*, long, long, long, long) noexcept nogil
@@ -120,7 +123,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         long ld
         bint transposed
         long K, units, gates
-        bint back
+        bint back, narrow
         T* packed
     cdef cppclass Op:
         int action

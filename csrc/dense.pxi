@@ -29,7 +29,7 @@ cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) ex
     if a.blas:
         return 0
     a.block = Block(k.packed_size(a.K, a.columns, 1) * sizeof(floating))
-    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, 1 if a.transposed else a.columns,
+    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, a.K >= NARROW_K, 1 if a.transposed else a.columns,
            a.K if a.transposed else 1, 0, 0, a.columns)
     a.W = None
     return 0
@@ -48,7 +48,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
              b != NULL, y, columns)
         return 0
     product.K, product.columns, product.a, product.row_stride, product.k_stride = K, columns, x, K, 1
-    product.panels, product.bias, product.out = <floating*>a.block.start, b, y
+    product.panels, product.narrow, product.bias, product.out = <floating*>a.block.start, K >= NARROW_K, b, y
     product.ld, product.add = columns, False
     if threads == 1:
         k.product(&product, 0, R, 0, columns)
@@ -76,7 +76,7 @@ def add_outer(x, d, dW, db):
 cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except -1:
     cdef Outer[floating] outer
     cdef ColumnSums[floating] sums
-    cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.panel_units(1), shared, size
+    cdef long R = x.shape[0], M = x.shape[1], columns = d.shape[1], unit = k.lanes, shared, size
     cdef floating* left = <floating*>memory(x)
     cdef floating* right = <floating*>memory(d)
     cdef floating* start

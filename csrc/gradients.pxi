@@ -64,7 +64,7 @@ cdef void parameter_gradients(
     cdef At[floating] at[PLACES]
     cdef ColumnSums[floating] sums
     cdef const Reduction[floating]* r
-    cdef long k, unit = s.kernels.panel_units(1)
+    cdef long k, unit = s.kernels.lanes
     find_chunk(s[0], low, at)
     for k in range(s.reductions):
         r = &s.reduction[k]

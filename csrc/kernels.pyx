@@ -112,16 +112,16 @@ include "plan.pxi"
 cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
     """Pack the matrices of all products; a thread's share of each."""
     cdef const Weight[floating]* w
-    cdef long unit, row, column, first, last, k
+    cdef long row, column, first, last, k
     for k in range(s.n_weights):
         w = &s.weight[k]
-        unit = s.kernels.panel_units(w.gates)
         row, column = 1 if w.transposed else w.ld, w.ld if w.transposed else 1
-        first, last = split(w.units, unit, thread, threads), split(w.units, unit, thread + 1, threads)
+        first, last = first_unit(s, w, w.units, thread, threads), first_unit(s, w, w.units, thread + 1, threads)
         if w.back:
             s.kernels.pack_back(w.packed, w.source, w.K, w.units, row, column, first, last)
         else:
-            s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, row, column, w.units * column, first, last)
+            s.kernels.pack(w.packed, w.source, w.K, w.units, w.gates, w.narrow, row, column, w.units * column, first,
+                           last)
 
 
 cdef void multiply(
@@ -145,7 +145,7 @@ cdef void multiply(
         return
     product.K, product.columns = w.K, columns
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
-    product.panels, product.bias = w.packed, bias
+    product.panels, product.narrow, product.bias = w.packed, w.narrow, bias
     product.out, product.ld, product.add = out, ld, add
     product.a_rows, product.out_rows = left_rows, out_rows
     if w.back:
@@ -162,7 +162,7 @@ cdef void run_beside(
     Where threads split units these are all rows, and each takes its share of the columns or of the rows.
     """
     cdef const Weight[floating]* w
-    cdef long column0 = 0, column1, unit = s.kernels.panel_units(1), n = row1 - row0
+    cdef long column0 = 0, column1, n = row1 - row0
     if op.action == ROWS:
         if not s.by_rows:
             row0, row1 = n * thread // threads, n * (thread + 1) // threads
@@ -171,7 +171,7 @@ cdef void run_beside(
     w = &s.weight[op.weight]
     column1 = w.units
     if not s.by_rows:
-        column0, column1 = split(w.units, unit, thread, threads), split(w.units, unit, thread + 1, threads)
+        column0, column1 = first_unit(s, w, w.units, thread, threads), first_unit(s, w, w.units, thread + 1, threads)
     multiply(s, w, <const floating*>at[op.left].at + op.left_block * s.H, at[op.left].ld, <const floating*>NULL,
              op.add, at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, column0, column1)
 
@@ -200,7 +200,7 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
     """pre = x W + b for a chunk's n packed rows, from row low on: for a thread's share of them, or, of few, for all of
     them its share of the columns."""
     cdef long first = share.first, last = share.last, column0 = 0, column1
-    cdef long H = s.H, p, unit
+    cdef long H = s.H, p
     cdef bint by_columns = not s.apart and n < ROWS_PER_THREAD * threads and not s.cell.normed
     cdef Product[floating] product
     if s.codes != NULL:
@@ -211,8 +211,8 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
         for p in range(s.segments):
             column1 = s.weight[p].units
             if by_columns:
-                unit = s.kernels.panel_units(s.weight[p].gates)
-                column0, column1 = split(column1, unit, thread, threads), split(column1, unit, thread + 1, threads)
+                column0 = first_unit(s, &s.weight[p], column1, thread, threads)
+                column1 = first_unit(s, &s.weight[p], column1, thread + 1, threads)
             if s.interleaved:
                 product = projection(s[0], p, low)
                 product.a_rows, product.out_rows = share.places, share.rows
@@ -238,10 +238,10 @@ cdef void forward_step(
     int threads,
 ) noexcept nogil:
     """One elementwise step and the product in front of it, for rows row0..row1."""
-    cdef long unit0 = 0, unit1 = s.H, unit
-    cdef const Weight[floating]* w
+    cdef long unit0 = 0, unit1 = s.H
+    cdef const Weight[floating]* w = NULL
     cdef Product[floating] input
-    step.K, step.input = 0, <const Product[floating]*>NULL
+    step.K, step.narrow, step.input = 0, False, <const Product[floating]*>NULL
     if op.input >= 0 and makes_input(s):
         input = projection(s[0], op.input, 0)
         step.input = &input
@@ -251,10 +251,9 @@ cdef void forward_step(
             multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
                      at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
         else:
-            step.K, step.a, step.panels = w.K, at[op.left].at, w.packed
+            step.K, step.a, step.panels, step.narrow = w.K, at[op.left].at, w.packed, w.narrow
     if not s.by_rows:
-        unit = s.kernels.panel_units(w.gates if step.K else 1)
-        unit0, unit1 = split(s.H, unit, thread, threads), split(s.H, unit, thread + 1, threads)
+        unit0, unit1 = first_unit(s, w, s.H, thread, threads), first_unit(s, w, s.H, thread + 1, threads)
     s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 
@@ -319,12 +318,12 @@ cdef void backward_step(
 ) noexcept nogil:
     """One elementwise step and the product in front of it, for rows row0..row1."""
     cdef long units = s.S if op.what == ACCUMULATE else s.H
-    cdef long unit0 = 0, unit1 = units, unit = s.kernels.panel_units(1), ld
-    cdef const Weight[floating]* w
+    cdef long unit0 = 0, unit1 = units, ld
+    cdef const Weight[floating]* w = NULL
     cdef const floating* left
     if row0 >= row1:
         return
-    step.H, step.K, step.extra = units, 0, <const floating*>NULL
+    step.H, step.K, step.narrow, step.extra = units, 0, False, <const floating*>NULL
     step.read_carry = s.cell.carries or s.new_h != NULL or not with_product
     if op.weight >= 0 and with_product:
         w = &s.weight[op.weight]
@@ -333,9 +332,9 @@ cdef void backward_step(
             multiply(s, w, left, ld, <const floating*>NULL, False, s.product, units, row0, row1, 0, units)
             step.extra = s.product
         else:
-            step.K, step.a, step.a_ld, step.panels = w.K, left, ld, w.packed
+            step.K, step.a, step.a_ld, step.panels, step.narrow = w.K, left, ld, w.packed, w.narrow
     if not s.by_rows:
-        unit0, unit1 = split(units, unit, thread, threads), split(units, unit, thread + 1, threads)
+        unit0, unit1 = first_unit(s, w, units, thread, threads), first_unit(s, w, units, thread + 1, threads)
     s.kernels.backward(op.what, step, row0, row1, unit0, unit1)
 
 

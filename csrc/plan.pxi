@@ -20,9 +20,13 @@ cdef extern from *:
     // Bytes of gates that caches no longer hold when the backward pass comes to them. Where they are written past the
     // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N128 T50 H128, N64 T50 H512); with 3 MB, 3 % more.
     static const long STREAM_BYTES = 8 * 1024 * 1024;
+    // Rows and K of a product for which panels are narrow: more rows than a tile of wide ones has, and wide panels that
+    // do not stay in L1 (48 KB).
+    static const long NARROW_ROWS = 7;
+    static const long NARROW_K = 192;
     """
     const long CHUNK_BYTES, LEAST_CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD
-    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES
+    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, NARROW_ROWS, NARROW_K
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -37,6 +41,23 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
         rows = max(min(rows, FORWARD_ROWS),
                    min(max(rows * row_bytes, s.threads * LEAST_CHUNK_BYTES), CHUNK_BYTES) // row_bytes)
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
+    if not s.packed:
+        choose_panels(s)
+
+
+cdef void choose_panels(Scan[floating]* s) noexcept nogil:
+    """Fill in which panels are narrow: those of products of many rows, which threads share by rows."""
+    cdef Weight[floating]* w
+    cdef long k, rows, K
+    for k in range(s.n_weights):
+        w = &s.weight[k]
+        rows, K = s.N, w.K
+        if k < s.segments and s.codes == NULL:
+            if s.interleaved:
+                K = s.S  # W's panels are cut as U's are
+            else:
+                rows *= s.chunk  # which is projected at once
+        w.narrow = not w.back and K >= NARROW_K and rows >= max(NARROW_ROWS, s.threads * ROWS_PER_THREAD)
 
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:
@@ -111,6 +132,15 @@ cdef long row_split(Scan[floating]* s, long t0, long t1, int thread, int threads
 cdef long split(long n, long unit, int thread, int threads) noexcept nogil:
     """First of a thread's share of n things that come in groups of ``unit``."""
     return min(n, (n + unit - 1) // unit * thread // threads * unit)
+
+
+cdef long first_unit(
+    Scan[floating]* s, const Weight[floating]* w, long units, int thread, int threads,
+) noexcept nogil:
+    """First of a thread's share of the units of a matrix, or of any where there is none."""
+    if w == NULL:
+        return s.kernels.first_unit(units, 1, False, thread, threads)
+    return s.kernels.first_unit(units, w.gates, w.narrow, thread, threads)
 
 
 cdef long first_row(Scan[floating]* s, long t0, long t1) noexcept nogil:

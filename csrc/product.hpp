@@ -14,16 +14,10 @@ constexpr int tile_rows(int NV) {
 }
 constexpr int MAX_ROWS = 8;
 constexpr int MAX_VECTORS = 4;
-constexpr int MAX_TILE = 32;  // vectors of the largest tile
 
 // Panels that one row works on at once. Three vectors are too few independent chains to fill the pipeline; four are as many
 // as L2 feeds, faster from one place than from two.
 constexpr int row_panels(int NV) { return NV == 3 ? 3 : 1; }
-
-// In a step backward whose K is larger and rows are few, k runs over a panel in blocks, and the rows' tiles wait in memory
-// meanwhile: the whole panel would have left L2 before the next tile comes.
-constexpr long BLOCK_K = 2048;
-constexpr long BLOCK_ROWS = 96;
 
 constexpr long LINE = 64;  // bytes of a cache line
 
@@ -33,18 +27,19 @@ FASTRNN_INLINE long number_of(const int64_t* numbers, long r) { return numbers ?
 // `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger
 // than L2 would else arrive at the pace of memory's latency.
 //
-// tile[(panel*MR + row)*NV + v] = sum over k of a[row*row_stride + k*k_stride] * panels[panel][k][v], or with `more` goes on
-// with that sum; with `numbers`, numbers[row] stands for row.
-template <class T, int MR, int NV, int NP, bool more>
+// out[row*ld + v*width] = sum over k of a[row*row_stride + k*k_stride] * panel[k][v], or with `more` goes on with the sum that
+// is there; then + bias, where that is not null, and with `add` + what is there. With `numbers` or `out_numbers`, numbers[row]
+// stands for row. (A struct of the last arguments would be copied in larger pieces than it was written in, and such a load
+// waits for all stores before it.)
+template <class T, int MR, int NV, bool more>
 void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, long k_stride, const T* __restrict panel,
-              long panel_stride, long K, const T* ahead, Vec<T>* __restrict tile) {
-  Vec<T> acc[NP][MR][NV];
-#pragma GCC unroll 4
-  for (int p = 0; p < NP; ++p)
+              long K, const T* ahead, T* out, const int64_t* out_numbers, long ld, const T* bias, bool add) {
+  const auto at_row = [&](int r) { return out + number_of(out_numbers, r) * ld; };
+  Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
-    for (int r = 0; r < MR; ++r)
+  for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[p][r][v] = more ? tile[(p * MR + r) * NV + v] : Vec<T>{};
+    for (int v = 0; v < NV; ++v) acc[r][v] = more ? load<T>(at_row(r) + v * width<T>) : Vec<T>{};
   const T* row[MR];
 #pragma GCC unroll 8
   for (int r = 0; r < MR; ++r) row[r] = a + number_of(numbers, r) * row_stride;
@@ -54,117 +49,290 @@ void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, lo
       __builtin_prefetch(ahead, 0, 2);
       ahead += LINE / sizeof(T);
     }
-    Vec<T> b[NP][NV];
+    Vec<T> b[NV];
 #pragma GCC unroll 4
-    for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) b[p][v] = load<T>(panel + p * panel_stride + v * width<T>);
+    for (int v = 0; v < NV; ++v) b[v] = load<T>(panel + v * width<T>);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       Vec<T> x = all<T>(row[r][at]);
 #pragma GCC unroll 4
-      for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[p][r][v] += x * b[p][v];
+      for (int v = 0; v < NV; ++v) acc[r][v] += x * b[v];
     }
   }
+  if (bias)
 #pragma GCC unroll 4
-  for (int p = 0; p < NP; ++p)
+    for (int v = 0; v < NV; ++v) {
+      const Vec<T> b = load<T>(bias + v * width<T>);
+#pragma GCC unroll 8
+      for (int r = 0; r < MR; ++r) acc[r][v] += b;
+    }
+  T* to[MR];
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; ++r) to[r] = at_row(r);
+  if (add)
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) tile[(p * MR + r) * NV + v] = acc[p][r][v];
+      for (int v = 0; v < NV; ++v) acc[r][v] += load<T>(to[r] + v * width<T>);
+#pragma GCC unroll 8
+  for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store<T>(to[r] + v * width<T>, acc[r][v]);
 }
 
 template <class T>
-using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, long, const T*, Vec<T>*);
+using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, const T*, T*, const int64_t*, long, const T*,
+                          bool);
 
 // The kernel for a tile of rows x NV vectors.
 template <class T, int NV, bool more> Multiply<T> multiply_of(int rows) {
   constexpr int most = tile_rows(NV);
   static constexpr Multiply<T> kernels[MAX_ROWS] = {
-      multiply<T, 1, NV, 1, more>,
-      multiply<T, most < 2 ? most : 2, NV, 1, more>,
-      multiply<T, most < 3 ? most : 3, NV, 1, more>,
-      multiply<T, most < 4 ? most : 4, NV, 1, more>,
-      multiply<T, most < 5 ? most : 5, NV, 1, more>,
-      multiply<T, most < 6 ? most : 6, NV, 1, more>,
-      multiply<T, most < 7 ? most : 7, NV, 1, more>,
-      multiply<T, most, NV, 1, more>,
+      multiply<T, 1, NV, more>,
+      multiply<T, most < 2 ? most : 2, NV, more>,
+      multiply<T, most < 3 ? most : 3, NV, more>,
+      multiply<T, most < 4 ? most : 4, NV, more>,
+      multiply<T, most < 5 ? most : 5, NV, more>,
+      multiply<T, most < 6 ? most : 6, NV, more>,
+      multiply<T, most < 7 ? most : 7, NV, more>,
+      multiply<T, most, NV, more>,
   };
   return kernels[rows - 1];
 }
 
-// The kernel for `count` panels of NV vectors: one of any rows, or several of one row.
-template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int count, int rows) {
+template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int rows) {
   switch (NV) {
     case 4: return multiply_of<T, 4, more>(rows);
-    case 3:
-      return count == 3 ? multiply<T, 1, 3, 3, more> : count == 2 ? multiply<T, 1, 3, 2, more> : multiply_of<T, 3, more>(rows);
+    case 3: return multiply_of<T, 3, more>(rows);
     case 2: return multiply_of<T, 2, more>(rows);
     default: return multiply_of<T, 1, more>(rows);
   }
 }
 
-// Calls body(tile, stride, row, rows, vector, vectors) for every tile of rows row0..row1 and vectors first..last of a
-// packed matrix with G gate blocks, `shared` unit vectors a panel.
+// The same of one row and NP panels: tile[panel*NV + v] = sum over k of a[k*k_stride] * panels[panel][k][v]
+template <class T, int NV, int NP>
+void multiply_lone(const T* __restrict a, long k_stride, const T* __restrict panel, long panel_stride, long K,
+                   Vec<T>* __restrict tile) {
+  Vec<T> acc[NP][NV];
+#pragma GCC unroll 4
+  for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[p][v] = Vec<T>{};
+  for (long k = 0; k < K; ++k, a += k_stride, panel += NV * width<T>) {
+    const Vec<T> x = all<T>(*a);
+#pragma GCC unroll 4
+    for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[p][v] += x * load<T>(panel + p * panel_stride + v * width<T>);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) tile[p * NV + v] = acc[p][v];
+}
+
+template <class T> using MultiplyLone = void (*)(const T*, long, const T*, long, long, Vec<T>*);
+
+template <class T> FASTRNN_INLINE MultiplyLone<T> lone_kernel_for(int NV, int panels) {
+  switch (NV) {
+    case 4: return multiply_lone<T, 4, 1>;
+    case 3: return panels == 3 ? multiply_lone<T, 3, 3> : panels == 2 ? multiply_lone<T, 3, 2> : multiply_lone<T, 3, 1>;
+    case 2: return multiply_lone<T, 2, 1>;
+    default: return multiply_lone<T, 1, 1>;
+  }
+}
+
+constexpr int unit_vectors(int G) { return G >= MAX_VECTORS ? 1 : MAX_VECTORS / G; }
+
+// How the vectors of a packed matrix share panels. Gate g of unit vector u is vector u * G + g; those of a group of unit
+// vectors are cut into panels [k][vector], one after another.
 //
-// Row r, unit vector v and gate g of the tile stand at tile[r*stride + v*G + g]. The tile of a lone row has as many vectors
-// as others have rows: the body then has enough chains of operations that do not wait for each other.
-// `before` is called before a tile's product, or after it where a lone row goes backwards: what one step has read last, the
-// next one then reads first. before(row, rows, vector, inside, count), for `count` panels of `inside` unit
-// vectors. With `numbers`, row r of a is its row numbers[r].
+// Wide panels have up to four vectors, and a group has one. Narrow ones have three: their tiles of eight rows take less from
+// L2 per multiply-add than those of six rows and four vectors. A group is three unit vectors then, or those left at the end,
+// whose panels are wide. Products of many rows take 3 to 7 % less time (K 256 to 2048, AVX-512).
+struct Layout {
+  int G;
+  bool narrow;
+  long units;  // unit vectors
+
+  // Unit vectors of a group.
+  constexpr int group() const { return narrow && G != 3 ? 3 : unit_vectors(G); }
+  // Groups that n unit vectors make up: a last column by itself joins those before.
+  constexpr long groups(long n) const {
+    return narrow && G == 1 && n > 1 ? (n + 1) / 3 : (n + group() - 1) / group();
+  }
+  // The unit vector behind group `g` of those that begin with unit vector `first`, up to `last`.
+  long end(long g, long first, long last) const { return g + 1 == groups(last - first) ? last : first + (g + 1) * group(); }
+  // Vectors of a panel in a group of so many unit vectors.
+  constexpr int panel(long n) const { return narrow && n * G % 3 == 0 ? 3 : unit_vectors(G) * G; }
+};
+
+// Groups of unit vectors have at most so many vectors.
+constexpr int most_vectors(int G) { return G == 3 ? 3 : 3 * G > MAX_VECTORS ? 3 * G : MAX_VECTORS; }
+
+// A product's left side and packed right side.
+template <class T> struct Operands {
+  const T* a;              // element (row, k) at a[row * row_stride + k * k_stride]
+  const int64_t* numbers;  // numbers[row] stands for row, where not null
+  long row_stride, k_stride;
+  const T* panels;
+  long K;
+  Layout layout;
+
+  FASTRNN_INLINE const T* left(long row, long k) const { return (numbers ? a : a + row * row_stride) + k * k_stride; }
+  FASTRNN_INLINE const int64_t* numbers_from(long row) const { return numbers ? numbers + row : nullptr; }
+};
+
+// Where a product goes: row r, vector v to at + number_of(numbers, r) * ld + v * width. What is added to the product is what
+// is there, or `bias`, or where that is null nothing.
+template <class T> struct Result {
+  T* at;
+  const int64_t* numbers;
+  long ld;
+  const T* bias;
+  bool add;
+
+  FASTRNN_INLINE T* from(long row, long vector) const { return at + (numbers ? 0 : row * ld) + vector * width<T>; }
+  FASTRNN_INLINE const int64_t* numbers_from(long row) const { return numbers ? numbers + row : nullptr; }
+  FASTRNN_INLINE const T* bias_from(long vector) const { return bias ? bias + vector * width<T> : nullptr; }
+};
+
+// A result in a tile whose first row is row0.
+template <class T> FASTRNN_INLINE Result<T> in_tile(Vec<T>* tile, long row0, long vectors) {
+  return {reinterpret_cast<T*>(tile - row0 * vectors), nullptr, vectors * width<T>, nullptr, false};
+}
+
+// n things in pieces of about the same size, none larger than `most`.
+struct Pieces {
+  long n, count;
+
+  Pieces(long n, long most) : n(n), count(n <= most ? n > 0 : (n + most - 1) / most) {}
+  long first(long piece) const { return count == 1 ? piece * n : n * piece / count; }
+};
+
+// A group of unit vectors of a packed matrix, cut into panels.
+struct Group {
+  long unit0, unit1;
+  int vectors, most;  // of all panels, of each
+
+  Group(const Layout& layout, long unit0, long unit1)
+      : unit0(unit0), unit1(unit1), vectors(int(unit1 - unit0) * layout.G), most(layout.panel(unit1 - unit0)) {}
+  int panels() const { return vectors <= most ? 1 : (vectors + most - 1) / most; }
+};
+
+// The products of rows row0..row1 and panel p of a group, k from k0 to k1; vector 0 of `result` is the group's first. Each
+// tile has before(row, rows) and after(row, rows) around it.
+template <class T, bool in_blocks, class Before, class After>
+FASTRNN_INLINE void multiply_panel(const Operands<T>& o, const Group& group, int p, long row0, long row1, long k0, long k1,
+                                   bool backwards, const Result<T>& result, Before before, After after) {
+  const int v = p * group.most, NV = int(smaller(group.most, group.vectors - v));
+  const Pieces tiles(row1 - row0, tile_rows(NV));
+  const long size = o.K * NV * width<T>;
+  const T *whole = o.panels + (group.unit0 * o.layout.G + v) * o.K * width<T>, *panel = whole + k0 * NV * width<T>;
+  for (long t = 0, row = row0, next; t < tiles.count; ++t, row = next) {
+    next = row0 + tiles.first(t + 1);
+    const int rows = int(next - row);
+    before(row, rows);
+    if (o.K > 0) {
+      const T* ahead = t < NV ? whole + (backwards ? -size : size) + (t * o.K + k0) * LINE / long(sizeof(T)) : panel;
+      const Multiply<T> kernel = in_blocks && k0 > 0 ? kernel_for<T, in_blocks>(NV, rows) : kernel_for<T, false>(NV, rows);
+      kernel(o.left(row, k0), o.numbers_from(row), o.row_stride, o.k_stride, panel, k1 - k0, ahead,
+             result.from(row, v), result.numbers_from(row), result.ld, result.bias_from(v), result.add);
+    }
+    after(row, rows);
+  }
+}
+
+// The same of all panels; before(row, rows) is called once for all rows, when their product is next.
+template <class T, bool in_blocks, class Before>
+FASTRNN_INLINE void multiply_group(const Operands<T>& o, const Group& group, long row0, long row1, long k0, long k1,
+                                   bool backwards, const Result<T>& result, Before before) {
+  const int panels = group.panels();
+  for (int p = 0; p < panels; ++p) {
+    const auto first = [&](long row, int rows) {
+      if (p == 0 && k0 == 0) before(row, rows);
+    };
+    multiply_panel<T, in_blocks>(o, group, backwards ? panels - 1 - p : p, row0, row1, k0, k1, backwards, result, first,
+                                 [](long, int) {});
+  }
+}
+
+// tile[v] = the products of one row and a group, or several wide ones: as many panels at once as it takes.
+template <class T>
+FASTRNN_INLINE void multiply_row(const Operands<T>& o, const Group& group, long row, bool backwards, Vec<T>* tile) {
+  const T* left = o.a + number_of(o.numbers, row) * o.row_stride;
+  const int piece = group.most * row_panels(group.most), pieces = (group.vectors + piece - 1) / piece;
+  for (int i = 0; i < pieces; ++i) {
+    const int first = (backwards ? pieces - 1 - i : i) * piece, last = int(smaller(first + piece, group.vectors));
+    for (int v = first; v < last;) {
+      const int NV = int(smaller(group.most, last - v)), panels = last - v == NV ? 1 : (last - v) / NV;
+      lone_kernel_for<T>(NV, panels)(left, o.k_stride, o.panels + (group.unit0 * o.layout.G + v) * o.K * width<T>,
+                                     o.K * NV * width<T>, o.K, tile + v);
+      v += NV * panels;
+    }
+  }
+}
+
+// Rows whose tiles wait in memory until all panels of a group have been gone over.
+constexpr long GROUP_ROWS = 48;
+
+// In a step backward whose K is larger, k runs over a panel in blocks, and the tiles of more rows wait in memory meanwhile:
+// the whole panel would have left L2 before the next tile comes.
+constexpr long BLOCK_K = 2048;
+constexpr long BLOCK_ROWS = 96;
+
+// Calls body(tile, stride, row, rows, unit, units) for all rows row0..row1 and unit vectors first..last of a product, at most
+// MAX_ROWS rows and a group of unit vectors at a time; row r, unit vector v and gate g of the tile stand at
+// tile[r*stride + v*G + g]. A lone row's tile has as many unit vectors as others have rows, where panels are wide: the body
+// then has enough chains of operations that do not wait for each other.
+//
+// before(row, rows, unit, units) is called before a tile's product, or after it where a lone row goes backwards: what one
+// step has read last, the next one then reads first.
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
 // it has used last, which is half of a matrix of twice that size.
-template <class T, bool in_blocks, class Before, class Body>
-FASTRNN_INLINE void for_tiles(const T* a, const int64_t* numbers, long row_stride, long k_stride, const T* panels, long K,
-                              int G, int shared, long units, long row0, long row1, long first, long last, bool backwards,
-                              Before before, Body body) {
-  alignas(64) Vec<T> tiles[in_blocks ? BLOCK_ROWS * MAX_VECTORS : MAX_TILE];
-  if (K == 0)
-    for (int k = 0; k < MAX_TILE; ++k) tiles[k] = Vec<T>{};
-  const long n = row1 - row0, block = in_blocks && n > 1 && n <= BLOCK_ROWS && K > BLOCK_K ? BLOCK_K : K;
-  const bool lone = n == 1;
-  const long piece = (lone ? row_panels(shared * G) : 1) * shared, group = lone ? MAX_ROWS : shared;
-  const long groups = lone ? (last - first + MAX_ROWS - 1) / MAX_ROWS : (last - first + shared - 1) / shared;
-  for (long g = 0; g < groups; ++g) {
-    const long u0 = first + (backwards ? groups - 1 - g : g) * group, end = u0 + group < last ? u0 + group : last;
-    const long last_piece = end - u0 > piece ? (end - u0 - 1) / piece * piece : 0;
-    const int stride = int(units - u0 < shared ? units - u0 : shared) * G, most = tile_rows(stride);
-    const long n_tiles = lone ? 1 : (n + most - 1) / most;
-    long k0 = 0;
-    do {
-      const long k1 = K - k0 > block ? k0 + block : K;
-      for (long t = 0, row = row0; t < n_tiles; ++t) {
-        const int rows = lone ? 1 : int(n * (t + 1) / n_tiles + row0 - row);
-        Vec<T>* tile = block < K ? tiles + (row - row0) * stride : tiles;
-        const T* left = (numbers ? a : a + row * row_stride) + k0 * k_stride;
-        for (long at = backwards ? last_piece : 0; 0 <= at && at <= last_piece; at += backwards ? -piece : piece) {
-          const long stop = u0 + at + piece < end ? u0 + at + piece : end;
-          for (long u = u0 + at; u < stop;) {
-            const int inside = int(units - u < shared ? units - u : shared);
-            const int count = stop - u > inside ? int((stop - u) / inside) : 1, NV = inside * G;
-            const bool after = lone && backwards;
-            if (k0 == 0 && !after) before(row, rows, u, inside, count);
-            if (K > 0) {
-              const long panel_stride = K * NV * width<T>, next = backwards ? -panel_stride : panel_stride;
-              const T *whole = panels + u * G * K * width<T>, *panel = whole + k0 * NV * width<T>;
-              const T* ahead = t < NV ? whole + next + (t * K + k0) * LINE / long(sizeof(T)) : panel;
-              const Multiply<T> kernel =
-                  in_blocks && k0 > 0 ? kernel_for<T, in_blocks>(NV, count, rows) : kernel_for<T, false>(NV, count, rows);
-              kernel(left, numbers ? numbers + row : nullptr, row_stride, k_stride, panel, panel_stride, k1 - k0, ahead,
-                     tile + (u - u0) * G);
-            }
-            if (after) before(row, rows, u, inside, count);
-            u += long(count) * inside;
-          }
+template <class T, int G, bool in_blocks, class Before, class Body>
+FASTRNN_INLINE void for_tiles(const Operands<T>& o, long row0, long row1, long first, long last, bool backwards, Before before,
+                              Body body) {
+  constexpr long most_rows = in_blocks ? BLOCK_ROWS : GROUP_ROWS;
+  alignas(64) Vec<T> tile[most_rows * most_vectors(G)];
+  const long n = row1 - row0, block = in_blocks && o.K > BLOCK_K ? BLOCK_K : o.K;
+  const bool lone = n == 1, by_eights = lone && !o.layout.narrow;
+  const long groups = by_eights ? (last - first + MAX_ROWS - 1) / MAX_ROWS : o.layout.groups(last - first);
+  const Pieces parts(n, block < o.K ? most_rows : GROUP_ROWS);
+  if (o.K == 0)
+    for (long k = 0; k < (lone ? MAX_ROWS * G : smaller(n, most_rows) * most_vectors(G)); ++k) tile[k] = Vec<T>{};
+  for (long i = 0; i < groups; ++i) {
+    const long g = backwards ? groups - 1 - i : i, u0 = first + g * (by_eights ? MAX_ROWS : o.layout.group());
+    const Group group(o.layout, u0, by_eights ? smaller(u0 + MAX_ROWS, last) : o.layout.end(g, first, last));
+    const long units = group.unit1 - u0;
+    for (long part = 0, r0 = row0, r1; part < parts.count; ++part, r0 = r1) {
+      r1 = row0 + parts.first(part + 1);
+      const Result<T> result = in_tile<T>(tile, r0, group.vectors);
+      const auto before_rows = [&](long row, int rows) { before(row, rows, u0, units); };
+      const auto after_rows = [&](long row, int rows) {
+        body(tile + (row - r0) * group.vectors, group.vectors, row, rows, u0, units);
+      };
+      if (lone) {
+        if (!backwards) before_rows(row0, 1);
+        if (o.K > 0) multiply_row(o, group, row0, backwards, tile);
+        if (backwards) before_rows(row0, 1);
+        after_rows(row0, 1);
+      } else if (group.panels() == 1 && block == o.K) {
+        multiply_panel<T, false>(o, group, 0, r0, r1, 0, o.K, backwards, result, before_rows, after_rows);
+      } else {
+        long k0 = 0, k1;
+        do {
+          k1 = smaller(k0 + block, o.K);
+          multiply_group<T, in_blocks>(o, group, r0, r1, k0, k1, backwards, result, before_rows);
+        } while ((k0 = k1) < o.K);
+        const Pieces tiles(r1 - r0, MAX_ROWS);
+        for (long t = 0, row = r0, next; t < tiles.count; ++t, row = next) {
+          next = r0 + tiles.first(t + 1);
+          after_rows(row, int(next - row));
         }
-        if (k1 == K) body(tile, stride, row, rows, u0, end - u0);
-        row += rows;
       }
-      k0 = k1;
-    } while (k0 < K);
+    }
   }
 }
 

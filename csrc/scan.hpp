@@ -52,13 +52,13 @@ template <class T> struct Matrix {
 };
 
 // A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`; `back`: packed for
-// the gradient of the input.
+// the gradient of the input; `narrow`: in panels for many rows.
 template <class T> struct Weight {
   const T* source;
   long ld;
   bool transposed;
   long K, units, gates;
-  bool back;
+  bool back, narrow;
   T* packed;
 };
 

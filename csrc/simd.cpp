@@ -14,11 +14,13 @@ namespace {
 using fastrnn::Kernels;
 using fastrnn::Product;
 
-constexpr int unit_vectors(int G) { return G >= MAX_VECTORS ? 1 : MAX_VECTORS / G; }
-
 template <class T> constexpr long vectors(long n) { return (n + width<T> - 1) / width<T>; }
 
-template <class T> long panel_units(long G) { return unit_vectors(int(G)) * width<T>; }
+template <class T> long first_unit(long n, long G, bool narrow, int thread, int threads) {
+  const long units = vectors<T>(n);
+  const Layout layout{int(G), narrow, units};
+  return thread == threads ? n : smaller(n, layout.groups(units) * thread / threads * layout.group() * width<T>);
+}
 
 template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
 
@@ -35,33 +37,35 @@ template <class T> void pack_transposed(T* dst, long ld, const T* src, long src_
 }
 
 // A panel of whole vectors, in the order of its memory.
-template <class T> void pack_whole(T* panel, const T* const* block, long k_stride, long K) {
-  const T *b0 = block[0], *b1 = block[1], *b2 = block[2], *b3 = block[3];
-  for (long k = 0; k < K; ++k, panel += MAX_VECTORS * width<T>) {
-    const Vec<T> x0 = load<T>(b0 + k * k_stride), x1 = load<T>(b1 + k * k_stride);
-    const Vec<T> x2 = load<T>(b2 + k * k_stride), x3 = load<T>(b3 + k * k_stride);
-    store<T>(panel, x0);
-    store<T>(panel + width<T>, x1);
-    store<T>(panel + 2 * width<T>, x2);
-    store<T>(panel + 3 * width<T>, x3);
+template <class T, int NV> void pack_whole(T* panel, const T* const* from, long k_stride, long K) {
+  const T* block[NV];
+  for (int v = 0; v < NV; ++v) block[v] = from[v];
+  for (long k = 0; k < K; ++k, panel += NV * width<T>) {
+    Vec<T> x[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) x[v] = load<T>(block[v] + k * k_stride);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store<T>(panel + v * width<T>, x[v]);
   }
 }
 
-// Some rows of a panel of `inside` vectors of units, of which `units` exist.
+// Some rows of a panel: NV vectors of a group, from its vector v0 on. `units` of the group's units exist.
 template <class T>
-void pack_panel(T* panel, const T* src, long rows, int inside, int G, long units, long k_stride, long unit_stride,
+void pack_panel(T* panel, const T* src, long rows, int v0, int NV, int G, long units, long k_stride, long unit_stride,
                 long gate_stride) {
   constexpr int V = width<T>;
-  const int NV = inside * G;
   // where each vector of the panel is, and how many of its units there are
   const T* block[MAX_VECTORS];
   int n[MAX_VECTORS];
+  bool whole = true;
   for (int v = 0; v < NV; ++v) {
-    const long unit = v / G * V;
-    block[v] = src + unit * unit_stride + v % G * gate_stride;
+    const long unit = (v0 + v) / G * V;
+    block[v] = src + unit * unit_stride + (v0 + v) % G * gate_stride;
     n[v] = int(smaller(V, units - unit));
+    whole = whole && n[v] == V;
   }
-  if (unit_stride == 1 && NV == MAX_VECTORS && n[NV - 1] == V) return pack_whole<T>(panel, block, k_stride, rows);
+  if (unit_stride == 1 && NV == 4 && whole) return pack_whole<T, 4>(panel, block, k_stride, rows);
+  if (unit_stride == 1 && NV == 3 && whole) return pack_whole<T, 3>(panel, block, k_stride, rows);
   for (int v = 0; v < NV; ++v) {
     if (unit_stride != 1) {
       pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, rows, n[v]);
@@ -74,46 +78,67 @@ void pack_panel(T* panel, const T* src, long rows, int inside, int G, long units
 // A matrix is packed in the order of its own memory, so some rows of all panels at a time where they follow one another:
 // with 16 it takes a quarter less time than with all, or 64 (H256 and H512).
 template <class T>
-void pack(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride, long first,
-          long last) {
+void pack(T* dst, const T* src, long K, long H, long gates, bool narrow, long k_stride, long unit_stride, long gate_stride,
+          long first, long last) {
   constexpr int V = width<T>;
-  const int shared = unit_vectors(int(G));
+  const int G = int(gates);
+  const Layout layout{G, narrow, vectors<T>(H)};
+  const long u0 = first / V, u1 = vectors<T>(last), groups = layout.groups(u1 - u0);
   const long rows = unit_stride == 1 ? 16 : K;
   for (long k = 0; k < K; k += rows)
-    for (long u = first / V; u < vectors<T>(last); u += shared) {
-      const int inside = int(smaller(shared, vectors<T>(H) - u));
-      pack_panel<T>(dst + (u * K + k * inside) * G * V, src + k * k_stride + u * V * unit_stride, smaller(rows, K - k),
-                    inside, int(G), H - u * V, k_stride, unit_stride, gate_stride);
+    for (long g = 0; g < groups; ++g) {
+      const long u = u0 + g * layout.group(), units = layout.end(g, u0, u1) - u;
+      const int most = layout.panel(units);
+      for (int v = 0, NV; v < units * G; v += NV) {
+        NV = int(smaller(most, units * G - v));
+        pack_panel<T>(dst + ((u * G + v) * K + k * NV) * V, src + k * k_stride + u * V * unit_stride, smaller(rows, K - k), v,
+                      NV, G, H - u * V, k_stride, unit_stride, gate_stride);
+      }
     }
 }
 
 // Bring a tile of a product with G gate blocks to where it belongs.
 template <int G, class T>
-FASTRNN_INLINE void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
+__attribute__((noinline)) void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
   constexpr int V = width<T>;
-  for (int v = 0; v < vectors; ++v) {
+  const auto put = [&](const Vec<T>* from, long at, Vec<T> bias, int n) {
+#pragma GCC unroll 1
+    for (int r = 0; r < rows; ++r, from += stride) {
+      T* out = p->out + number_of(p->out_rows, row + r) * p->ld + at;
+      store<T>(out, *from + (p->add ? load<T>(out, n) : bias), n);
+    }
+  };
+  for (int v = 0; v < units; ++v) {
     const long column = (u + v) * V;
     const int n = int(smaller(V, p->columns - column));
     for (int g = 0; g < G; ++g) {
+      const Vec<T>* from = tile + v * G + g;
       const Vec<T> bias = p->bias ? load<T>(p->bias + g * p->columns + column, n) : Vec<T>{};
-#pragma GCC unroll 1
-      for (int r = 0; r < rows; ++r) {
-        T* out = p->out + number_of(p->out_rows, row + r) * p->ld + p->block[g] + column;
-        store<T>(out, tile[r * stride + v * G + g] + (p->add ? load<T>(out, n) : bias), n);
-      }
+      if (n == V)
+        put(from, p->block[g] + column, bias, V);
+      else
+        put(from, p->block[g] + column, bias, n);
     }
   }
 }
 
-// A tile of a product with G gate blocks: some rows, and `count` panels of `inside` unit vectors from vector u on.
+template <int G, class T> FASTRNN_INLINE Operands<T> operands_of(const Product<T>* p) {
+  return {p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, {G, p->narrow, vectors<T>(p->columns)}};
+}
+
+// A tile of a product with G gate blocks: some rows, and unit vectors of one group or, of a lone row, of several.
 template <int G, class T>
-FASTRNN_INLINE void make_tile(const Product<T>* p, long row, int rows, long u, int inside, int count) {
-  alignas(64) Vec<T> tile[MAX_TILE];
-  const int NV = inside * G;
-  const T* panel = p->panels + u * G * p->K * width<T>;
-  kernel_for<T, false>(NV, count, rows)(p->a + row * p->row_stride, nullptr, p->row_stride, p->k_stride, panel,
-                                 p->K * NV * width<T>, p->K, panel, tile);
-  put_tile<G>(p, tile, NV, row, rows, u, count * inside);
+__attribute__((noinline)) void make_tile(const Product<T>* p, long row, int rows, long u, long units, bool backwards) {
+  alignas(64) Vec<T> tile[MAX_ROWS * most_vectors(G)];
+  const Operands<T> o = operands_of<G>(p);
+  const Group group(o.layout, u, u + units);
+  if (rows == 1) {
+    multiply_row(o, group, row, backwards, tile);
+  } else {
+    multiply_group<T, false>(o, group, row, row + rows, 0, o.K, backwards, in_tile<T>(tile, row, group.vectors),
+                             [](long, int) {});
+  }
+  put_tile<G>(p, tile, group.vectors, row, rows, u, units);
 }
 
 // The lines of a row, all at once: another thread may have written them.
@@ -130,6 +155,19 @@ template <class T> FASTRNN_INLINE Forward<T> of_vectors(const Forward<T>& s, lon
   return turned;
 }
 
+// A cell's elementwise step over some rows of a vector of units, of which n exist, or all where `whole`. As functions of their
+// own they do not compete for registers with the loops around them.
+template <class Cell, bool whole, class T>
+__attribute__((noinline)) void forward_rows(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
+                                            int n) {
+  Cell::forward(s, acc, stride, row, rows, u, whole ? width<T> : n);
+}
+template <class Cell, bool whole, class T>
+__attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
+                                             int n) {
+  Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : n);
+}
+
 // Forward or backward step of one cell over a tile of the product.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
@@ -138,20 +176,20 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   const bool lone = row1 - row0 == 1 && !s.rules->p;
   const Forward<T> turned = lone ? of_vectors(s, row0) : s;
   if (s.input && row1 - row0 == 1) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-  for_tiles<T, false>(s.a, nullptr, s.K, 1, s.panels, s.K, Cell::G, unit_vectors(Cell::G), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), s.backwards,
-               [&](long row, int rows, long u, int inside, int count) {
-                 if (s.input) make_tile<Cell::G>(s.input, row, rows, u, inside, count);
+  const Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+  for_tiles<T, Cell::G, false>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
+               [&](long row, int rows, long u, long units) {
+                 if (s.input) make_tile<Cell::G>(s.input, row, rows, u, units, s.backwards);
                  if (rows == 1) prefetch_row(s.a + row * s.K, s.K);
                },
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
-                 const int whole = int(smaller(vectors, s.H / V - u));
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+                 const int whole = int(smaller(units, s.H / V - u));
                  if (lone) stride = Cell::G, rows = whole;
                  for (int v = 0; v < whole; v += lone ? whole : 1)
-                   Cell::forward(turned, tile + v * Cell::G, stride, lone ? 0 : row, rows,
+                   forward_rows<Cell, true>(turned, tile + v * Cell::G, stride, lone ? 0 : row, rows,
                                  (lone ? row * s.H : 0) + (u + v) * V, V);
-                 if (whole < vectors)
-                   Cell::forward(s, tile + whole * Cell::G, stride, row, lone ? 1 : rows, (u + whole) * V,
+                 if (whole < units)
+                   forward_rows<Cell, false>(s, tile + whole * Cell::G, stride, row, lone ? 1 : rows, (u + whole) * V,
                                  int(s.H - (u + whole) * V));
                });
   if (s.stream) settle();
@@ -174,19 +212,19 @@ template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long 
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  for_tiles<T, true>(s.a, nullptr, s.a_ld, 1, s.panels, s.K, 1, unit_vectors(1), vectors<T>(s.H), row0, row1, unit0 / V,
-               vectors<T>(unit1), s.backwards,
-               [&](long row, int rows, long u, int inside, int count) {
+  const Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+  for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
+               [&](long row, int rows, long u, long units) {
                  if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1)
-                   prefetch_tape(s, row, rows, u * V, inside * count);
+                   prefetch_tape(s, row, rows, u * V, int(units));
                },
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
-                 for (int v = 0; v < vectors; ++v) {
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+                 for (int v = 0; v < units; ++v) {
                    const int n = int(smaller(V, s.H - (u + v) * V));
                    if (n == V)
-                     Cell::backward(s, tile + v, stride, row, rows, (u + v) * V, V);
+                     backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V, V);
                    else
-                     Cell::backward(s, tile + v, stride, row, rows, (u + v) * V, n);
+                     backward_rows<Cell, false>(s, tile + v, stride, row, rows, (u + v) * V, n);
                  }
                });
 }
@@ -232,7 +270,7 @@ void backward(int epilogue, const Backward<T>* s, long row0, long row1, long uni
   }
 }
 
-// Rows of out that the tile at hand will add to: fetched while the product runs.
+// Where the tile at hand goes: fetched while the product runs.
 template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long row, int rows, long u, int vectors) {
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * width<T>, 1);
@@ -240,18 +278,32 @@ template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long r
 
 template <int G, class T>
 void product_of(const Product<T>* p, long row0, long row1, long column0, long column1) {
-  for_tiles<T, false>(p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, G, unit_vectors(G), vectors<T>(p->columns),
-               row0, row1, column0 / width<T>, vectors<T>(column1), false,
-               [&](long row, int rows, long u, int inside, int count) {
-                 if (p->add) prefetch_tile(p, row, rows, u, count * inside);
+  for_tiles<T, G, false>(operands_of<G>(p), row0, row1, column0 / width<T>, vectors<T>(column1), false,
+               [&](long row, int rows, long u, long units) {
+                 if (p->add) prefetch_tile(p, row, rows, u, int(units));
                },
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u, int vectors) {
-                 put_tile<G>(p, tile, stride, row, rows, u, vectors);
+               [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+                 put_tile<G>(p, tile, stride, row, rows, u, units);
                });
+}
+
+// A product of whole vectors, several rows and one gate block: tiles go where they belong from registers.
+template <class T> void product_of_rows(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  const Operands<T> o = operands_of<1>(p);
+  const long first = column0 / width<T>, last = column1 / width<T>, groups = o.layout.groups(last - first);
+  for (long g = 0; g < groups; ++g) {
+    const Group group(o.layout, first + g * o.layout.group(), o.layout.end(g, first, last));
+    const long column = group.unit0 * width<T>;
+    const Result<T> result{p->out + column, p->out_rows, p->ld, p->bias ? p->bias + column : nullptr, p->add};
+    multiply_group<T, false>(o, group, row0, row1, 0, o.K, false, result,
+                             [&](long row, int rows) { prefetch_tile(p, row, rows, group.unit0, group.vectors); });
+  }
 }
 
 template <class T>
 void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  if (p->gates == 1 && row1 - row0 > 1 && p->K > 0 && p->columns % width<T> == 0)
+    return product_of_rows(p, row0, row1, column0, column1);
   switch (p->gates) {
     case 1: return product_of<1>(p, row0, row1, column0, column1);
     case 2: return product_of<2>(p, row0, row1, column0, column1);
@@ -265,7 +317,7 @@ template <class T> long back_size(long K, long columns) { return packed_size<T>(
 
 template <class T>
 void pack_back(T* dst, const T* src, long K, long columns, long k_stride, long column_stride, long first, long last) {
-  pack<T>(dst, src, K, columns, 1, k_stride, column_stride, 0, first, last);
+  pack<T>(dst, src, K, columns, 1, false, k_stride, column_stride, 0, first, last);
 }
 
 template <class T> void product_back(const Product<T>* p, long row0, long row1, long column0, long column1, T*) {
@@ -340,7 +392,7 @@ void pack_right(const T* b, const int64_t* numbers, long ldb, long rows, long co
 template <class T>
 void put_product(const T* left, long M, const T* right, long columns, long K, bool add, T* out, long ld) {
   for (long i = 0; i < M; i += OUTER_TILE) {
-    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, nullptr, out + i * ld, ld, add};
+    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, false, nullptr, out + i * ld, ld, add};
     product<T>(&tile, 0, smaller(OUTER_TILE, M - i), 0, columns);
   }
 }
@@ -437,7 +489,7 @@ long fma_loop(long iterations) {
 }
 
 template <class T> constexpr Kernels<T> kernels() {
-  return {width<T>,   panel_units<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
+  return {width<T>,   first_unit<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
           product<T>, back_size<T>, pack_back<T>, product_back<T>, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
           update<T>, sum_of_squares<T>, cross_entropy<T>};
 }

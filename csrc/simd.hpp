@@ -43,6 +43,7 @@ template <class T> struct Product {
   const T* a;       // element (row, k) at a[row * row_stride + k * k_stride]
   long row_stride, k_stride;
   const T* panels;  // packed (K, gates*columns), columns in the place of units
+  bool narrow;
   const T* bias;    // (gates*columns,) or null
   T* out;           // those of gate g from element block[g] of a row on
   long ld;
@@ -61,6 +62,7 @@ template <class T> struct Forward {
   long K;
   const T* a;       // (rows, K), ld K: the state before, or r*h for GRU_BEFORE_OUTPUT
   const T* panels;  // packed (K, G*H); see Kernels::pack
+  bool narrow;
   const Product<T>* input;  // makes the rows and units of pre just before they are read; null: they are there
   const T* pre;     // (rows, ld pre_ld): projected input and biases, one block after another from block 0
   long pre_ld;
@@ -86,6 +88,7 @@ template <class T> struct Backward {
   const T* a;          // (rows, K), ld a_ld: da of the step after, or a block of this step's
   long a_ld;
   const T* panels;     // packed (K, H)
+  bool narrow;
   const T* extra;      // (rows, H): a product that is there already, or null
   const T* mask;       // (rows, H): factors of the product's result, or null
   bool read_carry;     // dh holds a term to add
@@ -205,15 +208,15 @@ template <class T> struct CrossEntropy {
 
 template <class T> struct Kernels {
   long lanes;
-  // Units (columns when G = 1) that share a panel; splits between threads fall on multiples of it.
-  long (*panel_units)(long G);
+  // First of a thread's share of n units (columns when G = 1): shares do not divide what panels have in common.
+  long (*first_unit)(long n, long G, bool narrow, int thread, int threads);
   // Elements of a packed (K, G*H) matrix.
   long (*packed_size)(long K, long H, long G);
   // Pack units first..last of the matrix whose element (k, unit, gate) is src[k*k_stride + unit*unit_stride +
-  // gate*gate_stride] into panels [K][units of the panel / V][G][V]; lanes past H are zero. dst is 64-byte aligned. One of
-  // k_stride and unit_stride is 1.
-  void (*pack)(T* dst, const T* src, long K, long H, long G, long k_stride, long unit_stride, long gate_stride,
-               long first, long last);
+  // gate*gate_stride] into panels [K][vectors][V], of which product.hpp's Layout has the vectors; `narrow` ones are for many
+  // rows. Lanes past H are zero. dst is 64-byte aligned. One of k_stride and unit_stride is 1.
+  void (*pack)(T* dst, const T* src, long K, long H, long G, bool narrow, long k_stride, long unit_stride,
+               long gate_stride, long first, long last);
   // Rows row0..row1 and units (columns) unit0..unit1 of one step or product.
   void (*forward)(int epilogue, const Forward<T>* step, long row0, long row1, long unit0, long unit1);
   void (*backward)(int epilogue, const Backward<T>* step, long row0, long row1, long unit0, long unit1);

@@ -130,6 +130,8 @@ LARGE_CASES = (
     Case("N20 T12 D40 H130", 20, 12, 40, 130),
     Case("N9 T20 D150 H65", 9, 20, 150, 65),
     Case("N1 T70 D40 H130", 1, 70, 40, 130),
+    Case("N50 T3 D200 H200", 50, 3, 200, 200),
+    Case("N9 T3 D5 H210", 9, 3, 5, 210),
     Case("N20 T70 D40 H65, reverse", 20, 70, 40, 65, reverse=True),
     Case("N20 T70 D3 H65, ragged", 20, 70, 3, 65, lengths=tuple(0 if n == 7 else 70 - 3 * n for n in range(20))),
 )

@@ -35,10 +35,14 @@ CASES = (
     CASE,
     Case("N1 T20 D3 H130", 1, 20, 3, 130),
     Case("N23 T5 D7 H17", 23, 5, 7, 17),
+    # panels that one row and many have cut otherwise, with one, two and no vectors of units left over
+    Case("N50 T3 D200 H200", 50, 3, 200, 200),
+    Case("N13 T3 D5 H210", 13, 3, 5, 210),
+    Case("N9 T3 D193 H230, reverse", 9, 3, 193, 230, reverse=True),
     Case("ragged", 13, 20, 7, 33, lengths=(20, 3, 0, 20, 7, 1, 19, 20, 2, 8, 20, 11, 5)),
     Case("reverse", 9, 20, 7, 33, reverse=True),
 )
-RAGGED = CASES[3]
+RAGGED = next(case for case in CASES if case.lengths)
 ISAS = fastrnn.available_isas()
 # with options: the best instruction set and the least, AVX2 and AVX-512 being compared below
 on_some_choices = pytest.mark.parametrize(
