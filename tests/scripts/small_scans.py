@@ -34,7 +34,8 @@ def cases() -> list[Case]:
     """Full, reverse and ragged batches of every size."""
     full = [Case(f"N{N} H{H}", N, T, D, H, reverse=H == 7) for N, H in itertools.product(ROWS, UNITS)]
     ragged = [Case(f"ragged H{H}", 7, T, D, H, lengths=(3, 1, 0, 2, 3, 3, 1)) for H in UNITS]
-    return [*full, *ragged, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
+    narrow = Case("panels of many rows", 9, T, 193, 196)
+    return [*full, *ragged, narrow, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
 
 
 def option_cases() -> list[Case]:
