@@ -99,7 +99,8 @@ void pack(T* dst, const T* src, long K, long H, long gates, bool narrow, long k_
 
 // Bring a tile of a product with G gate blocks to where it belongs.
 template <int G, class T>
-__attribute__((noinline)) void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+__attribute__((noinline)) void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u,
+                                        long units) {
   constexpr int V = width<T>;
   const auto put = [&](const Vec<T>* from, long at, Vec<T> bias, int n) {
 #pragma GCC unroll 1
