@@ -157,7 +157,7 @@ template <class T> struct Scan {
   bool dy_apart = false;
 
   // the program
-  int segments, ops, n_weights, gradients, reductions, late_gradients;
+  int segments = 0, ops = 0, n_weights = 0, gradients = 0, reductions = 0, late_gradients = 0;
   Segment segment[2];             // weights 0 and 1 belong to them
   Op op[16];
   Weight<T> weight[6];
