@@ -40,6 +40,8 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint read_carry
         const T* dy
         T* total
+        bint fetched
+        long next_size[3]
     cdef cppclass ColumnSums[T]:
         long R
         const T* a
@@ -231,6 +233,7 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
     Product[T] projection[T](const Scan[T]&, int p, long low)
     const T* dy_of[T](const Scan[T]&, long now, long low)
+    void find_tape[T](const Scan[T]&, long t, const T* dy, long row0, long row1, Backward[T]*)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
@@ -253,6 +256,7 @@ cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Barrier:
         void wait(int)
     int team_size()
+    long l2_bytes()
     bint built_with_openmp()
 
 cdef extern from "seats.hpp" namespace "fastrnn" nogil:

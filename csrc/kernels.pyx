@@ -353,7 +353,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
-    cdef bint add = s.add
+    cdef bint add = s.add, fetches = fetches_tape(s)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Share share
@@ -383,6 +383,11 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
             if s.dy_apart and s.by_rows:
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
+            step.fetched = fetches and t + 1 < t1
+            memset(step.next_size, 0, sizeof(step.next_size))
+            if fetches and t > t0:
+                find_tape(s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
+                          min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]), &step)
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):

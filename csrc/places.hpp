@@ -109,6 +109,15 @@ template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Bac
   step->mask = s.mask;
 }
 
+// What step t, backward, will read of its rows row0..row1 that the step after it does not; dy: its own.
+template <class T> void find_tape(const Scan<T>& s, long t, const T* dy, long row0, long row1, Backward<T>* step) {
+  const long n = row1 - row0, saved = s.cell.saved * s.H, before = t ? s.start[t - 1] : 0;
+  const T* prev = s.c ? (t ? s.c + before * s.H : s.c0) : t ? h_of(s, t - 1, before) : s.h0;
+  step->next[0] = at(s.gates, (s.start[t] + row0) * saved), step->next_size[0] = s.gates ? n * saved : 0;
+  step->next[1] = prev + row0 * (s.c ? s.H : s.S), step->next_size[1] = n * (s.c ? s.H : s.S);
+  step->next[2] = at(dy, row0 * s.S), step->next_size[2] = dy ? n * s.S : 0;
+}
+
 // Arrays of a chunk's packed rows, from row low on, for the gradients of the parameters.
 template <class T> void find_chunk(const Scan<T>& s, long low, At<T>* at) {
   const long H = s.H, width = s.cell.gates * H, blocks = s.cell.blocks * H;

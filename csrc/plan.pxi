@@ -62,12 +62,26 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:
     """Whether gates are written past the caches: many, which no step of this call reads, and where registers end."""
-    cdef long t, rows = 0
     if not s.keep or s.cell.gates_in_inference or s.H % s.kernels.lanes or <size_t>s.gates % 64:
         return False
+    return all_rows(s) * s.cell.saved * s.H * <long>sizeof(floating) > STREAM_BYTES
+
+
+cdef bint fetches_tape(Scan[floating]* s) noexcept nogil:
+    """Whether a step backward fetches what the next one will read of the forward pass, since L2 does not hold it: where
+    the recurrent weights leave it room there, and threads have rows of their own."""
+    cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
+    if not s.by_rows or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
+        return False
+    return all_rows(s) * row > s.threads * l2_bytes()
+
+
+cdef long all_rows(Scan[floating]* s) noexcept nogil:
+    """Packed rows of all steps."""
+    cdef long t, rows = 0
     for t in range(s.steps):
         rows += s.rows[t]
-    return rows * s.cell.saved * s.H * <long>sizeof(floating) > STREAM_BYTES
+    return rows
 
 
 cdef long step_work(Scan[floating]* s) noexcept nogil:

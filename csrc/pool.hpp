@@ -9,6 +9,7 @@
 // two to three times as long as in small pages: one more reason to keep them).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -41,12 +42,13 @@ class Pool {
       }
     }
     *size = bytes;
-    char* block = static_cast<char*>(std::malloc(bytes + unit));
+    const size_t place = bytes < SMALLEST ? 0 : made_.fetch_add(1, std::memory_order_relaxed) % PLACES * PLACE;
+    char* block = static_cast<char*>(std::malloc(bytes + unit + place));
     if (!block) return nullptr;
-    char* aligned = block + unit - reinterpret_cast<uintptr_t>(block) % unit;
+    char* aligned = block + unit - reinterpret_cast<uintptr_t>(block) % unit + place;
     std::memcpy(aligned - sizeof block, &block, sizeof block);
 #ifdef MADV_HUGEPAGE
-    if (unit == HUGE_PAGE) madvise(aligned, bytes, MADV_HUGEPAGE);
+    if (unit == HUGE_PAGE) madvise(aligned - place, bytes + place, MADV_HUGEPAGE);
 #endif
     return aligned;
   }
@@ -69,6 +71,7 @@ class Pool {
   static constexpr size_t SMALLEST = size_t(128) << 10;  // below, the C library keeps blocks itself
   static constexpr size_t LIMIT = size_t(256) << 20;     // bytes kept at most
   static constexpr int MOST = 16;
+  static constexpr size_t PLACE = 5 * ALIGNMENT, PLACES = 12;  // where blocks begin: five lines do not divide those of a row
 
   struct Block {
     char* block;
@@ -86,6 +89,7 @@ class Pool {
     for (--count_; k < count_; ++k) kept_[k] = kept_[k + 1];
   }
 
+  std::atomic<unsigned> made_{0};
   std::mutex mutex_;
   Block kept_[MOST];
   int count_ = 0;

@@ -4,6 +4,7 @@
 // its place in the batch changes the chain, so they do not change the bits either.
 #pragma once
 
+#include "simd.hpp"
 #include "vec.hpp"
 
 namespace {
@@ -24,8 +25,7 @@ constexpr long LINE = 64;  // bytes of a cache line
 // The r-th of the rows with these numbers; where they are null, rows stand in order.
 FASTRNN_INLINE long number_of(const int64_t* numbers, long r) { return numbers ? numbers[r] : r; }
 
-// `ahead` is where the next panel's share of cache lines begins: one is fetched into L2 per k, since matrices larger
-// than L2 would else arrive at the pace of memory's latency.
+// `ahead` is what is fetched into L2 meanwhile, a cache line per k, `ahead_step` from one to the next: see multiply_panel().
 //
 // out[row*ld + v*width] = sum over k of a[row*row_stride + k*k_stride] * panel[k][v], or with `more` goes on with the sum that
 // is there; then + bias, where that is not null, and with `add` + what is there. With `numbers` or `out_numbers`, numbers[row]
@@ -33,7 +33,8 @@ FASTRNN_INLINE long number_of(const int64_t* numbers, long r) { return numbers ?
 // waits for all stores before it.)
 template <class T, int MR, int NV, bool more>
 void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, long k_stride, const T* __restrict panel,
-              long K, const T* ahead, T* out, const int64_t* out_numbers, long ld, const T* bias, bool add) {
+              long K, const T* ahead, long ahead_step, T* out, const int64_t* out_numbers, long ld, const T* bias,
+              bool add) {
   const auto at_row = [&](int r) { return out + number_of(out_numbers, r) * ld; };
   Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
@@ -47,7 +48,7 @@ void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, lo
   for (long k = 0; k < K; ++k, at += k_stride, panel += NV * width<T>) {
     if (MR > 1) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += LINE / sizeof(T);
+      ahead += ahead_step;
     }
     Vec<T> b[NV];
 #pragma GCC unroll 4
@@ -81,8 +82,8 @@ void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, lo
 }
 
 template <class T>
-using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, const T*, T*, const int64_t*, long, const T*,
-                          bool);
+using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, const T*, long, T*, const int64_t*, long,
+                          const T*, bool);
 
 // The kernel for a tile of rows x NV vectors.
 template <class T, int NV, bool more> Multiply<T> multiply_of(int rows) {
@@ -170,6 +171,36 @@ struct Layout {
 // Groups of unit vectors have at most so many vectors.
 constexpr int most_vectors(int G) { return G == 3 ? 3 : 3 * G > MAX_VECTORS ? 3 * G : MAX_VECTORS; }
 
+// Arrays that what follows a product will read, fetched into L2 bit by bit while it runs.
+template <class T> class Tape {
+ public:
+  long step = 0;  // elements per k: a line, or less where the tiles' k are more than the lines
+
+  void add(const T* at, long n) {
+    if (n > 0) piece_[count_++] = {at, at + n}, size_ += n;
+  }
+  // So many k are to fetch all of it; whether there is any.
+  bool spread(long k) {
+    step = k > 0 ? smaller(LINE / long(sizeof(T)), (size_ + k - 1) / k) : LINE / long(sizeof(T));
+    return size_ > 0;
+  }
+  // What the next K of them fetch; null: it has all been.
+  const T* take(long K) {
+    while (now_ < count_ && piece_[now_].at >= piece_[now_].end) ++now_;
+    if (now_ == count_) return nullptr;
+    const T* at = piece_[now_].at;
+    piece_[now_].at += K * step;
+    return at;
+  }
+
+ private:
+  struct {
+    const T *at, *end;
+  } piece_[fastrnn::MAX_TAPE];
+  int count_ = 0, now_ = 0;
+  long size_ = 0;
+};
+
 // A product's left side and packed right side.
 template <class T> struct Operands {
   const T* a;              // element (row, k) at a[row * row_stride + k * k_stride]
@@ -178,6 +209,7 @@ template <class T> struct Operands {
   const T* panels;
   long K;
   Layout layout;
+  Tape<T>* tape = nullptr;  // null where panels do not stay in L2
 
   FASTRNN_INLINE const T* left(long row, long k) const { return (numbers ? a : a + row * row_stride) + k * k_stride; }
   FASTRNN_INLINE const int64_t* numbers_from(long row) const { return numbers ? numbers + row : nullptr; }
@@ -222,6 +254,9 @@ struct Group {
 
 // The products of rows row0..row1 and panel p of a group, k from k0 to k1; vector 0 of `result` is the group's first. Each
 // tile has before(row, rows) and after(row, rows) around it.
+//
+// The first tiles fetch the next panel, since matrices larger than L2 would else arrive at the pace of memory's latency; or
+// all of them the operands' tape.
 template <class T, bool in_blocks, class Before, class After>
 FASTRNN_INLINE void multiply_panel(const Operands<T>& o, const Group& group, int p, long row0, long row1, long k0, long k1,
                                    bool backwards, const Result<T>& result, Before before, After after) {
@@ -234,9 +269,15 @@ FASTRNN_INLINE void multiply_panel(const Operands<T>& o, const Group& group, int
     const int rows = int(next - row);
     before(row, rows);
     if (o.K > 0) {
-      const T* ahead = t < NV ? whole + (backwards ? -size : size) + (t * o.K + k0) * LINE / long(sizeof(T)) : panel;
+      const T* ahead = nullptr;
+      long ahead_step = LINE / long(sizeof(T));
+      if (o.tape)
+        ahead = o.tape->take(k1 - k0), ahead_step = o.tape->step;
+      else if (t < NV)
+        ahead = whole + (backwards ? -size : size) + (t * o.K + k0) * ahead_step;
+      if (!ahead) ahead = panel, ahead_step = 0;
       const Multiply<T> kernel = in_blocks && k0 > 0 ? kernel_for<T, in_blocks>(NV, rows) : kernel_for<T, false>(NV, rows);
-      kernel(o.left(row, k0), o.numbers_from(row), o.row_stride, o.k_stride, panel, k1 - k0, ahead,
+      kernel(o.left(row, k0), o.numbers_from(row), o.row_stride, o.k_stride, panel, k1 - k0, ahead, ahead_step,
              result.from(row, v), result.numbers_from(row), result.ld, result.bias_from(v), result.add);
     }
     after(row, rows);

@@ -8,6 +8,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <unistd.h>
+#endif
 
 #include "simd.hpp"
 
@@ -246,6 +249,15 @@ inline int team_size() {
 #else
   return 1;
 #endif
+}
+
+// Bytes of a core's L2; where the system does not tell, what most have at least.
+inline long l2_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (size > 0) return size;
+#endif
+  return 1024 * 1024;
 }
 
 inline bool built_with_openmp() {

@@ -213,10 +213,13 @@ template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long 
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  const Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+  Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+  Tape<T> tape;
+  for (int k = 0; k < fastrnn::MAX_TAPE; ++k) tape.add(s.next[k], s.next_size[k]);
+  if (tape.spread((row1 - row0) / MAX_ROWS * o.layout.groups(o.layout.units) * s.K)) o.tape = &tape;
   for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
-                 if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1)
+                 if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1 && !s.fetched)
                    prefetch_tape(s, row, rows, u * V, int(units));
                },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {

@@ -79,6 +79,8 @@ template <class T> struct Forward {
   const Rules<T>* rules;
 };
 
+constexpr int MAX_TAPE = 3;  // arrays of the forward pass that a step backward reads, and that no other has just read
+
 // One step backward: dh = (a . panels + extra) * mask + carry + dy, then the cell's adjoint. K = 0 stands for no product.
 // The steps named ANY and the LSTM's two find dh in `total`, where ACCUMULATE has left it.
 template <class T> struct Backward {
@@ -95,6 +97,9 @@ template <class T> struct Backward {
   const T* dy;         // (rows, H) or null
   T* dh;               // (rows, H): the term that reaches the step before without a product (GRU: dh*z)
   T* dc;               // (rows, H): gradient of c, in and out
+  bool fetched;        // what this step reads of the forward pass has been, by the one before
+  const T* next[MAX_TAPE];  // what the next one will read of it, fetched while the product runs: next_size elements each
+  long next_size[MAX_TAPE];
   const T* gates;      // (rows, ld gates_ld) as Forward left them
   long gates_ld;
   const T* y;          // (rows, H): h of this step

@@ -20,8 +20,13 @@ def test_an_array_takes_the_place_of_one_that_is_gone(rows):
 @pytest.mark.parametrize(("rows", "boundary"), [(1, 64), (3, 64), (300, 64), (1024, 2 << 20), (1500, 2 << 20)])
 def test_alignment(rows, boundary, dtype):
     array = kernels.empty((rows, 1024 // np.dtype(dtype).itemsize), dtype)  # rows of 1 KB
-    assert array.ctypes.data % boundary == 0
+    assert array.ctypes.data % 64 == 0 and array.ctypes.data % boundary < 4096  # at its place of a page
     array[...] = 1
+
+
+def test_large_arrays_begin_at_different_places_of_their_pages():
+    arrays = [kernels.empty((300, 1024), np.float32) for _ in range(24)]  # at least 8 of them are not recycled
+    assert len({array.ctypes.data % 4096 for array in arrays}) >= 8
 
 
 def test_arrays_that_live_do_not_share_memory():
