@@ -22,8 +22,11 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint add
         const int64_t* a_rows
         const int64_t* out_rows
+    cdef cppclass Ahead[T]:
+        pass
     cdef cppclass Forward[T]:
         bint backwards
+        Ahead[T] next
         long K
         const T* a
         const T* panels
@@ -41,7 +44,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* dy
         T* total
         bint fetched
-        long next_size[3]
+        Ahead[T] next
     cdef cppclass ColumnSums[T]:
         long R
         const T* a
@@ -233,7 +236,8 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
     Product[T] projection[T](const Scan[T]&, int p, long low)
     const T* dy_of[T](const Scan[T]&, long now, long low)
-    void find_tape[T](const Scan[T]&, long t, const T* dy, long row0, long row1, Backward[T]*)
+    Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
+    Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)
     void find_chunk[T](const Scan[T]&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)

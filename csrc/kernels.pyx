@@ -270,7 +270,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long t, t0, t1 = 0, low, row0, row1, k
     cdef long my_row0 = 0, my_row1 = s.N
-    cdef bint same_rows = s.apart and s.rows[s.steps - 1] == s.rows[0]
+    cdef bint same_rows = s.apart and s.rows[s.steps - 1] == s.rows[0], fetches = fetches_ahead(s)
     cdef Share share
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
@@ -292,6 +292,9 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         for t in range(t0, t1):
             find_forward(s[0], t, low, at)
             fill(s[0], at, &step)
+            memset(&step.next, 0, sizeof(step.next))
+            if fetches and t + 1 < s.steps:
+                step.next = ahead_of(s[0], t + 1, min(my_row0, s.rows[t + 1]), min(my_row1, s.rows[t + 1]))
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             for k in range(s.ops):
                 if s.op[k].action == STEP:
@@ -353,7 +356,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
-    cdef bint add = s.add, fetches = fetches_tape(s)
+    cdef bint add = s.add, fetches = fetches_ahead(s)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Share share
@@ -384,10 +387,11 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             step.fetched = fetches and t + 1 < t1
-            memset(step.next_size, 0, sizeof(step.next_size))
+            memset(&step.next, 0, sizeof(step.next))
             if fetches and t > t0:
-                find_tape(s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
-                          min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]), &step)
+                step.next = ahead_back(
+                    s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
+                    min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]))
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):

@@ -109,13 +109,19 @@ template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Bac
   step->mask = s.mask;
 }
 
-// What step t, backward, will read of its rows row0..row1 that the step after it does not; dy: its own.
-template <class T> void find_tape(const Scan<T>& s, long t, const T* dy, long row0, long row1, Backward<T>* step) {
-  const long n = row1 - row0, saved = s.cell.saved * s.H, before = t ? s.start[t - 1] : 0;
+// What step t, backward, will read of rows row0..row1 that the step after it does not; dy: its own.
+template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, const T* dy, long row0, long row1) {
+  const long n = row1 - row0, saved = s.cell.saved * s.H, before = t ? s.start[t - 1] : 0, width = s.c ? s.H : s.S;
   const T* prev = s.c ? (t ? s.c + before * s.H : s.c0) : t ? h_of(s, t - 1, before) : s.h0;
-  step->next[0] = at(s.gates, (s.start[t] + row0) * saved), step->next_size[0] = s.gates ? n * saved : 0;
-  step->next[1] = prev + row0 * (s.c ? s.H : s.S), step->next_size[1] = n * (s.c ? s.H : s.S);
-  step->next[2] = at(dy, row0 * s.S), step->next_size[2] = dy ? n * s.S : 0;
+  return {{at(s.gates, (s.start[t] + row0) * saved), prev + row0 * width, at(dy, row0 * s.S)},
+          {s.gates ? n * saved : 0, n * width, dy ? n * s.S : 0}};
+}
+
+// What step t, forward, will write of rows row0..row1.
+template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, long row0, long row1) {
+  const long n = row1 - row0, saved = s.cell.saved * s.H, now = s.start[t];
+  return {{at(s.gates, (now + row0) * saved), s.y ? h_of(s, t, now) + row0 * s.S : nullptr, at(s.c, (now + row0) * s.H)},
+          {s.keep && s.gates ? n * saved : 0, s.y ? n * s.S : 0, s.keep && s.c ? n * s.H : 0}};
 }
 
 // Arrays of a chunk's packed rows, from row low on, for the gradients of the parameters.

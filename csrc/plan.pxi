@@ -62,16 +62,16 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:
     """Whether gates are written past the caches: many, which no step of this call reads, and where registers end."""
-    if not s.keep or s.cell.gates_in_inference or s.H % s.kernels.lanes or <size_t>s.gates % 64:
+    if not s.keep or s.cell.gates_in_inference or s.H % s.kernels.lanes or <size_t>s.gates % 64 or fetches_ahead(s):
         return False
     return all_rows(s) * s.cell.saved * s.H * <long>sizeof(floating) > STREAM_BYTES
 
 
-cdef bint fetches_tape(Scan[floating]* s) noexcept nogil:
-    """Whether a step backward fetches what the next one will read of the forward pass, since L2 does not hold it: where
-    the recurrent weights leave it room there, and threads have rows of their own."""
+cdef bint fetches_ahead(Scan[floating]* s) noexcept nogil:
+    """Whether a step of training fetches what the next one will write to the tape or read of it, since L2 does not hold
+    it: where the recurrent weights leave it room there, and threads have rows of their own."""
     cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
-    if not s.by_rows or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
+    if not s.keep or not s.by_rows or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
         return False
     return all_rows(s) * row > s.threads * l2_bytes()
 

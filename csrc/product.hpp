@@ -171,34 +171,33 @@ struct Layout {
 // Groups of unit vectors have at most so many vectors.
 constexpr int most_vectors(int G) { return G == 3 ? 3 : 3 * G > MAX_VECTORS ? 3 * G : MAX_VECTORS; }
 
-// Arrays that what follows a product will read, fetched into L2 bit by bit while it runs.
-template <class T> class Tape {
+// What is ahead, fetched bit by bit by the k of a product's tiles.
+template <class T> class Fetch {
  public:
-  long step = 0;  // elements per k: a line, or less where the tiles' k are more than the lines
+  const long step;  // elements per k: a line, or less where k are many
 
-  void add(const T* at, long n) {
-    if (n > 0) piece_[count_++] = {at, at + n}, size_ += n;
-  }
-  // So many k are to fetch all of it; whether there is any.
-  bool spread(long k) {
-    step = k > 0 ? smaller(LINE / long(sizeof(T)), (size_ + k - 1) / k) : LINE / long(sizeof(T));
-    return size_ > 0;
-  }
+  // So many k are to fetch it.
+  Fetch(const fastrnn::Ahead<T>& ahead, long k) : step(step_of(ahead, k)), ahead_(ahead) {}
+
   // What the next K of them fetch; null: it has all been.
   const T* take(long K) {
-    while (now_ < count_ && piece_[now_].at >= piece_[now_].end) ++now_;
-    if (now_ == count_) return nullptr;
-    const T* at = piece_[now_].at;
-    piece_[now_].at += K * step;
+    while (now_ < fastrnn::Ahead<T>::MOST && done_ >= ahead_.size[now_]) ++now_, done_ = 0;
+    if (now_ == fastrnn::Ahead<T>::MOST) return nullptr;
+    const T* at = ahead_.at[now_] + done_;
+    done_ += K * step;
     return at;
   }
 
  private:
-  struct {
-    const T *at, *end;
-  } piece_[fastrnn::MAX_TAPE];
-  int count_ = 0, now_ = 0;
-  long size_ = 0;
+  static long step_of(const fastrnn::Ahead<T>& ahead, long k) {
+    long size = 0;
+    for (const long n : ahead.size) size += n;
+    return k > 0 ? smaller(LINE / long(sizeof(T)), (size + k - 1) / k) : 0;
+  }
+
+  const fastrnn::Ahead<T>& ahead_;
+  int now_ = 0;
+  long done_ = 0;
 };
 
 // A product's left side and packed right side.
@@ -209,7 +208,7 @@ template <class T> struct Operands {
   const T* panels;
   long K;
   Layout layout;
-  Tape<T>* tape = nullptr;  // null where panels do not stay in L2
+  Fetch<T>* fetch = nullptr;  // null: the next panel
 
   FASTRNN_INLINE const T* left(long row, long k) const { return (numbers ? a : a + row * row_stride) + k * k_stride; }
   FASTRNN_INLINE const int64_t* numbers_from(long row) const { return numbers ? numbers + row : nullptr; }
@@ -256,7 +255,7 @@ struct Group {
 // tile has before(row, rows) and after(row, rows) around it.
 //
 // The first tiles fetch the next panel, since matrices larger than L2 would else arrive at the pace of memory's latency; or
-// all of them the operands' tape.
+// all of them what is ahead of the operands' step.
 template <class T, bool in_blocks, class Before, class After>
 FASTRNN_INLINE void multiply_panel(const Operands<T>& o, const Group& group, int p, long row0, long row1, long k0, long k1,
                                    bool backwards, const Result<T>& result, Before before, After after) {
@@ -271,8 +270,8 @@ FASTRNN_INLINE void multiply_panel(const Operands<T>& o, const Group& group, int
     if (o.K > 0) {
       const T* ahead = nullptr;
       long ahead_step = LINE / long(sizeof(T));
-      if (o.tape)
-        ahead = o.tape->take(k1 - k0), ahead_step = o.tape->step;
+      if (o.fetch)
+        ahead = o.fetch->take(k1 - k0), ahead_step = o.fetch->step;
       else if (t < NV)
         ahead = whole + (backwards ? -size : size) + (t * o.K + k0) * ahead_step;
       if (!ahead) ahead = panel, ahead_step = 0;

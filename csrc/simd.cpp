@@ -169,6 +169,11 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
   Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : n);
 }
 
+// The k of all tiles of some rows, at least.
+template <class T> FASTRNN_INLINE long all_k(const Operands<T>& o, long rows) {
+  return rows / MAX_ROWS * o.layout.units * o.layout.G / MAX_VECTORS * o.K;
+}
+
 // Forward or backward step of one cell over a tile of the product.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
@@ -177,7 +182,9 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   const bool lone = row1 - row0 == 1 && !s.rules->p;
   const Forward<T> turned = lone ? of_vectors(s, row0) : s;
   if (s.input && row1 - row0 == 1) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-  const Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+  Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+  Fetch<T> fetch(s.next, all_k(o, row1 - row0));
+  if (fetch.step) o.fetch = &fetch;
   for_tiles<T, Cell::G, false>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
                  if (s.input) make_tile<Cell::G>(s.input, row, rows, u, units, s.backwards);
@@ -214,9 +221,8 @@ template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
   Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
-  Tape<T> tape;
-  for (int k = 0; k < fastrnn::MAX_TAPE; ++k) tape.add(s.next[k], s.next_size[k]);
-  if (tape.spread((row1 - row0) / MAX_ROWS * o.layout.groups(o.layout.units) * s.K)) o.tape = &tape;
+  Fetch<T> fetch(s.next, all_k(o, row1 - row0));
+  if (fetch.step) o.fetch = &fetch;
   for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
                  if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1 && !s.fetched)

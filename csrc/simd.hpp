@@ -54,6 +54,13 @@ template <class T> struct Product {
   long block[MAX_GATES] = {};
 };
 
+// Arrays of so many elements each, fetched into L2 while a step's product runs; empty where they are there anyhow.
+template <class T> struct Ahead {
+  static constexpr int MOST = 3;
+  const T* at[MOST];
+  long size[MOST];
+};
+
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
   long H;           // also from row to row of the arrays (rows, H)
@@ -73,13 +80,12 @@ template <class T> struct Forward {
   const T* left;    // (rows, H): h_prev as the products see it
   const T* c_prev;  // (rows, H); may be c
   const T* squashed;  // (rows, H): what the LSTM's output function is given in LSTM_OUTPUT; may be c
+  Ahead<T> next;    // what the next step will write
   T* h;             // (rows, H) out
   T* c;             // (rows, H) out
   T* rh;            // (rows, H) out of GRU_BEFORE_GATES: r*left
   const Rules<T>* rules;
 };
-
-constexpr int MAX_TAPE = 3;  // arrays of the forward pass that a step backward reads, and that no other has just read
 
 // One step backward: dh = (a . panels + extra) * mask + carry + dy, then the cell's adjoint. K = 0 stands for no product.
 // The steps named ANY and the LSTM's two find dh in `total`, where ACCUMULATE has left it.
@@ -98,8 +104,7 @@ template <class T> struct Backward {
   T* dh;               // (rows, H): the term that reaches the step before without a product (GRU: dh*z)
   T* dc;               // (rows, H): gradient of c, in and out
   bool fetched;        // what this step reads of the forward pass has been, by the one before
-  const T* next[MAX_TAPE];  // what the next one will read of it, fetched while the product runs: next_size elements each
-  long next_size[MAX_TAPE];
+  Ahead<T> next;       // what the next one will
   const T* gates;      // (rows, ld gates_ld) as Forward left them
   long gates_ld;
   const T* y;          // (rows, H): h of this step
