@@ -42,13 +42,14 @@ FASTRNN_INLINE long larger(long a, long b) { return a > b ? a : b; }
 constexpr long steps_of(long K) { return (K + STEP - 1) / STEP; }
 
 // A matrix to be split, K by O or O by K: its rows, `ld` apart, are k where `by_k`, else the result's rows or columns. Row r is
-// row numbers[r], where that is not null.
+// row numbers[r], where that is not null. Where rows are not k, from k = gap_at on they go on `gap` further.
 struct Side {
   const float* at;
   long ld;
   bool by_k;
   long K, O;
   const int64_t* numbers;
+  long gap_at = 0, gap = 0;
 
   const float* row(long r) const { return at + (numbers ? numbers[r] : r) * ld; }
 };
@@ -74,8 +75,9 @@ void split_tile(const Side& side, long k, long o, bool o_rows, float* out) {
   const bool by_k = side.by_k;
   const bool turned = by_k == o_rows, whole = k + STEP <= side.K && o + LANES <= side.O;
   const long rows = by_k ? side.K - k : side.O - o, columns = by_k ? side.O - o : side.K - k;
+  const long at_k = k < side.gap_at ? k : k + side.gap;
   auto piece = [&](long row, long column) {
-    const float* at = (by_k ? side.row(k + row) + o : side.row(o + row) + k) + column;
+    const float* at = (by_k ? side.row(k + row) + o : side.row(o + row) + at_k) + column;
     if (whole) return load<float>(at);
     return row < rows && column < columns ? load<float>(at, int(smaller(LANES, columns - column))) : Vec<float>{};
   };
@@ -249,16 +251,18 @@ void pack_back(float* dst, const float* src, long K, long columns, long k_stride
   split_strips(side, 0, K, first, last, false, dst + first / STRIP * steps_of(K) * WORDS);
 }
 
+long gap_unit(long K, long columns) { return small_back(K, columns) ? fused.gap_unit(K, columns) : STEP; }
+
 void product_back(const Product<float>* p, long row0, long row1, long column0, long column1, float* scratch) {
   if (small_back(p->K, p->columns)) return fused.product_back(p, row0, row1, column0, column1, scratch);
   const Tiles tiles;
   float *sums = scratch, *left = sums + BLOCK;
   const long panel = steps_of(p->K) * WORDS;
-  for (long r0 = row0; r0 < row1; r0 += PANEL * STRIP) {
-    const long rows = smaller(PANEL * STRIP, row1 - r0);
-    const Side side{p->a, p->row_stride, false, p->K, r0 + rows, p->a_rows};
-    for (long k0 = 0; k0 < p->K; k0 += MOST_K) {
-      const long K = smaller(MOST_K, p->K - k0), strip = steps_of(K) * WORDS;
+  for (long k0 = 0; k0 < p->K; k0 += MOST_K) {
+    const long K = smaller(MOST_K, p->K - k0), strip = steps_of(K) * WORDS;
+    for (long r0 = row0; r0 < row1; r0 += PANEL * STRIP) {
+      const long rows = smaller(PANEL * STRIP, row1 - r0);
+      const Side side{p->a, p->row_stride, false, p->K, r0 + rows, p->a_rows, p->gap_at, p->gap};
       split_strips(side, k0, K, r0, r0 + rows, true, left);
       for (long c = column0; c < column1; c += STRIP) {
         const long columns = smaller(STRIP, column1 - c);
@@ -414,6 +418,7 @@ Isa with_amx(Isa table) {
   table.f32.back_size = back_size;
   table.f32.pack_back = pack_back;
   table.f32.product_back = product_back;
+  table.f32.gap_unit = gap_unit;
   table.f32.outer = outer;
   table.f32.outer_scratch = outer_scratch;
   return table;

@@ -22,6 +22,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint add
         const int64_t* a_rows
         const int64_t* out_rows
+        long gap_at, gap
     cdef cppclass Ahead[T]:
         pass
     cdef cppclass Forward[T]:
@@ -94,6 +95,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         long (*back_size)(long, long) noexcept nogil
         void (*pack_back)(T*, const T*, long, long, long, long, long, long) noexcept nogil
         void (*product_back)(const Product[T]*, long, long, long, long, T*) noexcept nogil
+        long (*gap_unit)(long, long) noexcept nogil
         void (*outer)(const Outer[T]*, int, int, int, T*) noexcept nogil
         long (*outer_scratch)(long, long, long) noexcept nogil
         void (*column_sums)(const ColumnSums[T]*, long, long) noexcept nogil
@@ -163,7 +165,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         const int64_t* rows
         const int64_t* places
     cdef cppclass Segment:
-        int gate, block, gates
+        int gate, block, gates, gap_after
     cdef cppclass Scan[T]:
         Cell cell
         Rules[T] rules

@@ -127,12 +127,13 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
     floating* out, long ld, long row0, long row1, long column0, long column1, const int64_t* left_rows = NULL,
-    const int64_t* out_rows = NULL, floating* scratch = NULL,
+    const int64_t* out_rows = NULL, floating* scratch = NULL, long gap_at = 0,
 ) noexcept nogil:
     """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
 
     ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them. A
-    weight packed for the gradient of the input takes a thread's ``scratch``.
+    weight packed for the gradient of the input takes a thread's ``scratch``, and a left side that leaves out a block of
+    units from ``gap_at`` on; 0: it leaves out none.
     """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
@@ -149,6 +150,7 @@ cdef void multiply(
     product.out, product.ld, product.add = out, ld, add
     product.a_rows, product.out_rows = left_rows, out_rows
     if w.back:
+        product.gap_at, product.gap = gap_at, s.H if gap_at > 0 else 0
         s.kernels.product_back(&product, row0, row1, column0, column1, scratch)
     else:
         s.kernels.product(&product, row0, row1, column0, column1)

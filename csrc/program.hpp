@@ -70,7 +70,9 @@ template <class T> struct Composer {
   void start(bool transposed) {
     s.segments = s.ops = s.n_weights = s.gradients = s.reductions = s.late_gradients = 0;
     if (s.interleaved) return start_interleaved();
-    if (cell.name == Cell::GRU_) {
+    if (cell.name == Cell::GRU_ && transposed && takes_gap()) {
+      s.segment[s.segments++] = {0, 0, 3, 2};
+    } else if (cell.name == Cell::GRU_) {
       s.segment[s.segments++] = {0, 0, 2};
       s.segment[s.segments++] = {2, 3, 1};
     } else {
@@ -82,6 +84,13 @@ template <class T> struct Composer {
       const int w = weigh(part, transposed, transposed ? columns : s.D, transposed ? s.D : columns, 1);
       s.weight[w].back = transposed;
     }
+  }
+
+  // Whether one product makes the gradient of x of all gates, where m stands between them in da.
+  bool takes_gap() const {
+    if (s.blas || s.codes || cell.normed) return false;
+    const long unit = s.kernels->gap_unit(width, s.D);
+    return unit > 0 && 2 * H % unit == 0;
   }
 
   // The same with W's panels as U's: a segment for every STEP that reads pre.

@@ -38,9 +38,11 @@ enum Place {
   SHARE_H, SHARE_C, DA, DU, DA_NEXT, TOTAL, DH, DC, DC_LAST, DINNER, DSQUASHED, DCELLS, PLACES
 };
 
-// Gate blocks gate..gate+gates of W and b belong to blocks block.. of pre.
+// Gate blocks gate..gate+gates of W and b belong to blocks block.. of pre. After `gap_after` of them pre has one that W has
+// not; 0: it has none.
 struct Segment {
   int gate, block, gates;
+  int gap_after = 0;
 };
 
 // A matrix of parameters, or their gradient: element (row, column) is at[row * ld + column], at[column * ld + row] where

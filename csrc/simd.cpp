@@ -334,6 +334,8 @@ template <class T> void product_back(const Product<T>* p, long row0, long row1, 
   product<T>(p, row0, row1, column0, column1);
 }
 
+long gap_unit(long, long) { return 0; }
+
 // Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a
 // passes by; fewer would load and store the tiles of the result more often.
 constexpr long OUTER_ROWS = 512;
@@ -500,7 +502,7 @@ long fma_loop(long iterations) {
 
 template <class T> constexpr Kernels<T> kernels() {
   return {width<T>,   first_unit<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
-          product<T>, back_size<T>, pack_back<T>, product_back<T>, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
+          product<T>, back_size<T>, pack_back<T>, product_back<T>, gap_unit, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
           update<T>, sum_of_squares<T>, cross_entropy<T>};
 }
 

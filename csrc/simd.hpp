@@ -50,6 +50,7 @@ template <class T> struct Product {
   bool add;
   const int64_t* a_rows = nullptr;    // the product's row r is row a_rows[r] of a, and row r where null
   const int64_t* out_rows = nullptr;  // the same of out
+  long gap_at = 0, gap = 0;           // of product_back: from gap_at on, elements of a's rows stand gap further
   int gates = 1;
   long block[MAX_GATES] = {};
 };
@@ -236,6 +237,8 @@ template <class T> struct Kernels {
   long (*back_size)(long K, long columns);
   void (*pack_back)(T* dst, const T* src, long K, long columns, long k_stride, long column_stride, long first, long last);
   void (*product_back)(const Product<T>* product, long row0, long row1, long column0, long column1, T* scratch);
+  // The rows of its left side may have a gap at multiples of this; 0: they may not.
+  long (*gap_unit)(long K, long columns);
   // A thread's share of n weight gradients over the same R rows; scratch: outer_scratch(M[0], M[1], columns where
   // transposed, else 0) elements, for the largest of each, 64-byte aligned.
   void (*outer)(const Outer<T>* outers, int n, int thread, int threads, T* scratch);

@@ -20,6 +20,7 @@ CASES = (
     Case("N20 T40 D97 H150", 20, 40, 97, 150),
     Case("N3 T700 D33 H64", 3, 700, 33, 64),
     Case("N1 T64 D300 H280", 1, 64, 300, 280),
+    Case("N9 T30 D97 H160", 9, 30, 97, 160),  # the GRU's gradient of x in one product
     Case("N40 T14 D1 H150, ragged", 40, 14, 1, 150, lengths=tuple(k % 15 for k in range(40))),
 )
 

@@ -54,6 +54,7 @@ on_amx = pytest.mark.parametrize("isa", ["amx"] if "amx" in ISAS else [], indire
 # large enough for its products, beyond tiles, strips and what it splits at a time
 AMX_CASES = (
     Case("N12 T30 D97 H150", 12, 30, 97, 150),
+    Case("N50 T12 D70 H192", 50, 12, 70, 192),  # the GRU's gradient of x in one product
     Case("N40 T14 D70 H150, ragged", 40, 14, 70, 150, lengths=tuple(k % 15 for k in range(40))),
     Case("N1 T150 D130 H260, reverse", 1, 150, 130, 260, reverse=True),
     Case("N40 T14 D1 H150, ragged", 40, 14, 1, 150, lengths=tuple(k % 15 for k in range(40))),
