@@ -28,6 +28,8 @@ OPENMP_PROGRAM = "#include <omp.h>\nint main() { return omp_get_max_threads() < 
 AMX_PROGRAM = "#include <immintrin.h>\nint main() { _tile_zero(0); _tile_dpbf16ps(0, 1, 2); _tile_release(); }\n"
 
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi"]
+if "-g" not in os.environ.get("CFLAGS", ""):
+    FLAGS.append("-g0")  # Python's own flags ask for debugging information, which makes an extension six times as large
 
 NO_COMPILER = """
 fastrnn's compiled kernels need a working C++17 compiler (GCC or Clang) and Python's headers; building them failed:

@@ -46,10 +46,8 @@ void multiply(const T* __restrict a, const int64_t* numbers, long row_stride, lo
   for (int r = 0; r < MR; ++r) row[r] = a + number_of(numbers, r) * row_stride;
   long at = 0;
   for (long k = 0; k < K; ++k, at += k_stride, panel += NV * width<T>) {
-    if (MR > 1) {
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += ahead_step;
-    }
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
     Vec<T> b[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) b[v] = load<T>(panel + v * width<T>);
@@ -85,12 +83,11 @@ template <class T>
 using Multiply = void (*)(const T*, const int64_t*, long, long, const T*, long, const T*, long, T*, const int64_t*, long,
                           const T*, bool);
 
-// The kernel for a tile of rows x NV vectors.
+// The kernel for a tile of two rows or more x NV vectors.
 template <class T, int NV, bool more> Multiply<T> multiply_of(int rows) {
   constexpr int most = tile_rows(NV);
-  static constexpr Multiply<T> kernels[MAX_ROWS] = {
-      multiply<T, 1, NV, more>,
-      multiply<T, most < 2 ? most : 2, NV, more>,
+  static constexpr Multiply<T> kernels[MAX_ROWS - 1] = {
+      multiply<T, 2, NV, more>,
       multiply<T, most < 3 ? most : 3, NV, more>,
       multiply<T, most < 4 ? most : 4, NV, more>,
       multiply<T, most < 5 ? most : 5, NV, more>,
@@ -98,7 +95,7 @@ template <class T, int NV, bool more> Multiply<T> multiply_of(int rows) {
       multiply<T, most < 7 ? most : 7, NV, more>,
       multiply<T, most, NV, more>,
   };
-  return kernels[rows - 1];
+  return kernels[rows - 2];
 }
 
 template <class T, bool more> FASTRNN_INLINE Multiply<T> kernel_for(int NV, int rows) {
@@ -222,15 +219,16 @@ template <class T> struct Result {
   long ld;
   const T* bias;
   bool add;
+  long row0 = 0;  // which stands at `at`, where rows are in order
 
-  FASTRNN_INLINE T* from(long row, long vector) const { return at + (numbers ? 0 : row * ld) + vector * width<T>; }
+  FASTRNN_INLINE T* from(long row, long vector) const { return at + (numbers ? 0 : (row - row0) * ld) + vector * width<T>; }
   FASTRNN_INLINE const int64_t* numbers_from(long row) const { return numbers ? numbers + row : nullptr; }
   FASTRNN_INLINE const T* bias_from(long vector) const { return bias ? bias + vector * width<T> : nullptr; }
 };
 
 // A result in a tile whose first row is row0.
 template <class T> FASTRNN_INLINE Result<T> in_tile(Vec<T>* tile, long row0, long vectors) {
-  return {reinterpret_cast<T*>(tile - row0 * vectors), nullptr, vectors * width<T>, nullptr, false};
+  return {reinterpret_cast<T*>(tile), nullptr, vectors * width<T>, nullptr, false, row0};
 }
 
 // n things in pieces of about the same size, none larger than `most`.
