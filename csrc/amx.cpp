@@ -238,7 +238,7 @@ void turn(float* sums) {
 fastrnn::Kernels<float> fused;
 
 constexpr bool small_back(long K, long columns) { return K * columns < 32 * 1024; }
-constexpr bool small_outer(long R, long columns) { return R * columns < 32 * 1024; }
+constexpr bool small_outer(long R, long columns) { return R * columns < 24 * 1024; }
 
 long back_size(long K, long columns) {
   return small_back(K, columns) ? fused.back_size(K, columns) : (columns + STRIP - 1) / STRIP * steps_of(K) * WORDS;
