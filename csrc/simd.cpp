@@ -171,7 +171,8 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
 
 // The k of all tiles of some rows, at least.
 template <class T> FASTRNN_INLINE long all_k(const Operands<T>& o, long rows) {
-  return rows / MAX_ROWS * o.layout.units * o.layout.G / MAX_VECTORS * o.K;
+  const long vectors = o.layout.units * o.layout.G;
+  return (rows + MAX_ROWS - 1) / MAX_ROWS * ((vectors + MAX_VECTORS - 1) / MAX_VECTORS) * o.K;
 }
 
 // Forward or backward step of one cell over a tile of the product.
