@@ -18,7 +18,7 @@ cdef extern from *:
     // What a step costs a thread besides the work on its rows, in rows: its weights come from L2.
     static const long ROWS_PER_STEP = 3;
     // Bytes of gates that caches no longer hold when the backward pass comes to them. Where they are written past the
-    // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N64 T50 H512); with 3 MB, 3 % more. Where the weights
+    // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N64 T50 H512); with 3 MB, 3 % more. Where weights
     // leave L2 room, steps that fetch the tape's lines before they write them are faster still: see fetches_ahead().
     static const long STREAM_BYTES = 8 * 1024 * 1024;
     // Rows and K of a product for which panels are narrow: more rows than a tile of wide ones has, and wide panels that
@@ -63,17 +63,17 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:
     """Whether gates are written past the caches: many, which no step of this call reads, and where registers end."""
-    if not s.keep or s.cell.gates_in_inference or s.H % s.kernels.lanes or <size_t>s.gates % 64 or fetches_ahead(s):
+    if not s.keep or s.cell.gates_in_inference or s.H % s.kernels.lanes or <size_t>s.gates % 64:
         return False
-    return all_rows(s) * s.cell.saved * s.H * <long>sizeof(floating) > STREAM_BYTES
+    return not fetches_ahead(s) and all_rows(s) * s.cell.saved * s.H * <long>sizeof(floating) > STREAM_BYTES
 
 
 cdef bint fetches_ahead(Scan[floating]* s) noexcept nogil:
     """Whether a step of training fetches what the next one will write to the tape or read of it, since L2 does not hold
     it: where the recurrent weights leave it room there, and threads have rows of their own.
 
-    Training takes 1 to 9 % less time (every cell; N16 to N128, H128; N32 H256; one thread); with a tape that a thread's L2
-    holds 1 % more.
+    Training takes 1 to 9 % less time (every cell; N16 to N128, H128; N32 H256; one thread); with a tape that a thread's
+    L2 holds 1 % more.
     """
     cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
     if not s.keep or not s.by_rows or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():

@@ -502,9 +502,9 @@ long fma_loop(long iterations) {
 }
 
 template <class T> constexpr Kernels<T> kernels() {
-  return {width<T>,   first_unit<T>,   packed_size<T>, pack<T>, forward<T>, backward<T>,
-          product<T>, back_size<T>, pack_back<T>, product_back<T>, gap_unit, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>, elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>,
-          update<T>, sum_of_squares<T>, cross_entropy<T>};
+  return {width<T>, first_unit<T>, packed_size<T>, pack<T>, forward<T>, backward<T>, product<T>,
+          back_size<T>, pack_back<T>, product_back<T>, gap_unit, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>,
+          elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>, update<T>, sum_of_squares<T>, cross_entropy<T>};
 }
 
 }  // namespace
