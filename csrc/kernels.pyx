@@ -277,6 +277,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
+    memset(&step.next, 0, sizeof(step.next))
     step.backwards = s.backwards
     if not makes_input(s):
         prepare(s, thread, threads)
@@ -294,7 +295,8 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         for t in range(t0, t1):
             find_forward(s[0], t, low, at)
             fill(s[0], at, &step)
-            memset(&step.next, 0, sizeof(step.next))
+            if fetches:
+                memset(&step.next, 0, sizeof(step.next))
             if fetches and t + 1 < s.steps:
                 step.next = ahead_of(s[0], t + 1, min(my_row0, s.rows[t + 1]), min(my_row1, s.rows[t + 1]))
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
@@ -365,6 +367,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     cdef Op initial
     memset(at, 0, sizeof(at))
     at[DA_NEXT].ld = ld
+    memset(&step.next, 0, sizeof(step.next))
     step.backwards = False
     if thread == 0 and not add:
         clear_sums(s)
@@ -389,7 +392,8 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             step.fetched = fetches and t + 1 < t1
-            memset(&step.next, 0, sizeof(step.next))
+            if fetches:
+                memset(&step.next, 0, sizeof(step.next))
             if fetches and t > t0:
                 step.next = ahead_back(
                     s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),

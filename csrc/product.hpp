@@ -189,7 +189,7 @@ template <class T> class Fetch {
   static long step_of(const fastrnn::Ahead<T>& ahead, long k) {
     long size = 0;
     for (const long n : ahead.size) size += n;
-    return k > 0 ? smaller(LINE / long(sizeof(T)), (size + k - 1) / k) : 0;
+    return size == 0 || k == 0 ? 0 : smaller(LINE / long(sizeof(T)), (size + k - 1) / k);
   }
 
   const fastrnn::Ahead<T>& ahead_;
