@@ -297,8 +297,8 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
             fill(s[0], at, &step)
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))
-            if fetches and t + 1 < s.steps:
-                step.next = ahead_of(s[0], t + 1, min(my_row0, s.rows[t + 1]), min(my_row1, s.rows[t + 1]))
+                if t + 1 < s.steps:
+                    step.next = ahead_of(s[0], t + 1, min(my_row0, s.rows[t + 1]), min(my_row1, s.rows[t + 1]))
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             for k in range(s.ops):
                 if s.op[k].action == STEP:
@@ -394,10 +394,10 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
             step.fetched = fetches and t + 1 < t1
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))
-            if fetches and t > t0:
-                step.next = ahead_back(
-                    s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
-                    min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]))
+                if t > t0:
+                    step.next = ahead_back(
+                        s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
+                        min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]))
             # rows that end here have no step after, and so no product with its gradient
             going_on = min(max(s.rows[t + 1] if t + 1 < s.steps else 0, row0), row1)
             for k in range(s.ops):
