@@ -283,22 +283,24 @@ long outer_scratch(long M0, long M1, long columns) {
   return other > SCRATCH ? other : SCRATCH;
 }
 
-// sums += column sums of b, row after row.
-template <bool whole> FASTRNN_INLINE void add_columns(const float* b, long ldb, long rows, long columns, float* sums) {
+// sums += column sums of b from column c on, of rows k0..k0+K, one after the other.
+template <bool whole>
+FASTRNN_INLINE void add_columns(const Outer<float>* o, long k0, long K, long c, long columns, float* sums) {
   constexpr int most = 4;
   Vec<float> sum[most];
   const auto lanes = [&](int v) { return whole ? LANES : int(columns < v * LANES ? 0 : smaller(LANES, columns - v * LANES)); };
   for (int v = 0; v < most; ++v) sum[v] = load<float>(sums + v * LANES, lanes(v));
-  for (long r = 0; r < rows; ++r)
-    for (int v = 0; v < most; ++v) sum[v] += load<float>(b + r * ldb + v * LANES, lanes(v));
+  for (long k = k0; k < k0 + K; ++k) {
+    const float* row = o->b + (o->b_rows ? o->b_rows[k] : k) * o->ldb + c;
+    for (int v = 0; v < most; ++v) sum[v] += load<float>(row + v * LANES, lanes(v));
+  }
   for (int v = 0; v < most; ++v) store<float>(sums + v * LANES, sum[v], lanes(v));
 }
 
-void add_columns(const float* b, long ldb, long rows, long columns, float* sums) {
+void add_columns(const Outer<float>* o, long k0, long K, long c0, long c1) {
   constexpr long some = 4 * LANES;
-  for (long c = 0; c < columns; c += some)
-    columns - c < some ? add_columns<false>(b + c, ldb, rows, columns - c, sums + c)
-                       : add_columns<true>(b + c, ldb, rows, some, sums + c);
+  for (long c = c0; c < c1; c += some)
+    c1 - c < some ? add_columns<false>(o, k0, K, c, c1 - c, o->sums + c) : add_columns<true>(o, k0, K, c, some, o->sums + c);
 }
 
 // The left sides of some weight gradients, each once, in strips.
@@ -350,7 +352,7 @@ void outer_block(const Outer<float>* o, int side, long m, long c, long columns, 
 void outer_columns(const Outer<float>* o, const Lefts& lefts, long k0, long K, long first, long last, long c0, long c1,
                    const float* left, float* right, float* sums) {
   const long steps = steps_of(K);
-  const Side b{o->b, o->ldb, true, k0 + K, c1, nullptr};
+  const Side b{o->b, o->ldb, true, k0 + K, c1, o->b_rows};
   const long panel = (last - first <= FEW_STRIPS ? 1 : RIGHT_STRIPS) * STRIP;
   for (long c = c0; c < c1; c += panel) {
     const long columns = smaller(panel, c1 - c);
@@ -392,9 +394,7 @@ void outer(const Outer<float>* outers, int n, int thread, int threads, float* sc
   for (long k0 = 0; k0 < outers->R; k0 += MOST_K) {
     const long K = smaller(MOST_K, outers->R - k0);
     for (int k = 0; k < n_large; ++k) {
-      const Outer<float>* o = large[k];
-      const long c0 = share(o, thread);
-      if (o->sums) add_columns(o->b + k0 * o->ldb + c0, o->ldb, K, share(o, thread + 1) - c0, o->sums + c0);
+      if (large[k]->sums) add_columns(large[k], k0, K, share(large[k], thread), share(large[k], thread + 1));
     }
     for (long first = s0; first < s1; first += LEFT_STRIPS) {
       const long last = smaller(first + LEFT_STRIPS, s1);

@@ -53,6 +53,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* b
         long ldb
         T* sums
+        const int64_t* a_rows
     cdef cppclass Outer[T]:
         long R, columns
         const T* b
@@ -64,6 +65,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint transposed, add, exchanged
         T* sums
         const int64_t* a_rows[2]
+        const int64_t* b_rows
     enum:
         MAX_OUTERS
     enum Rule:
@@ -160,9 +162,10 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
     cdef cppclass At[T]:
         T* at
         long ld
+        const int64_t* rows
     cdef cppclass Share:
         long first, last
-        const int64_t* rows
+        const int64_t* numbers
         const int64_t* places
     cdef cppclass Segment:
         int gate, block, gates, gap_after
@@ -229,18 +232,20 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         T* product
         T* outer
         int64_t* numbers
+        int64_t* places
+        int64_t* turned
     void describe_cell(Cell*)
     void convert[T](const Rules[double]&, Rules[T]*)
     void compose[T](Scan[T]*, bint backward)
 
 cdef extern from "places.hpp" namespace "fastrnn" nogil:
-    void find_forward[T](const Scan[T]&, long t, long low, At[T]*)
-    void find_backward[T](const Scan[T]&, long t, long low, At[T]*)
+    void find_forward[T](const Scan[T]&, long t, long row, At[T]*)
+    void find_backward[T](const Scan[T]&, long t, long low, long row_of_pre, At[T]*)
     Product[T] projection[T](const Scan[T]&, int p, long low)
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)
-    void find_chunk[T](const Scan[T]&, long low, At[T]*)
+    void find_chunk[T](const Scan[T]&, const Share&, long low, At[T]*)
     void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
     void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
@@ -248,9 +253,10 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
 
 cdef extern from "lookup.hpp" namespace "fastrnn" nogil:
     void add_rows_by_number "fastrnn::add_rows"[T](
-        const Kernels[T]&, const T* rows, long rows_ld, const int64_t* codes, long n, T* out, long out_ld, long columns)
+        const Kernels[T]&, const T* rows, const int64_t* numbers, long rows_ld, const int64_t* codes, long n, T* out,
+        long out_ld, long columns)
     void look_up[T](const Scan[T]&, long low, const Share&)
-    void add_to_table[T](const Scan[T]&, long low, long n, long column0, long column1)
+    void add_to_table[T](const Scan[T]&, const Share&, long low, long n, long column0, long column1)
 
 cdef extern from "scan.hpp" namespace "fastrnn" nogil:
     cdef cppclass Arena:

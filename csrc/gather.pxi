@@ -124,7 +124,7 @@ cdef void add_share(
     else:
         kernels = &_isa.f64
     first, last = split(width, kernels.lanes, thread, threads), split(width, kernels.lanes, thread + 1, threads)
-    add_rows_by_number(kernels[0], rows + first, width, index, n, out + first, width, last - first)
+    add_rows_by_number(kernels[0], rows + first, NULL, width, index, n, out + first, width, last - first)
 
 
 cdef void add_all(floating* out, const int64_t* index, const floating* rows, long n, long width) noexcept:

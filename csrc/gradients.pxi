@@ -8,17 +8,17 @@ cdef void input_gradient(
     if s.dx == NULL:
         return
     if s.codes != NULL:
-        add_to_table(s[0], low, n, split(width, unit, thread, threads), split(width, unit, thread + 1, threads))
+        add_to_table(s[0], share[0], low, n, split(width, unit, thread, threads),
+                     split(width, unit, thread + 1, threads))
         return
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
                  <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, share.first, share.last, 0,
-                 s.D, share.rows, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H)
+                 s.D, NULL, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H)
 
 
 cdef void add_gradients(
-    Scan[floating]* s, int first, int last, const At[floating]* at, const int64_t* x_rows, long n, bint add, int thread,
-    int threads,
+    Scan[floating]* s, int first, int last, const At[floating]* at, long n, bint add, int thread, int threads,
 ) noexcept nogil:
     """The weight gradients first..last, of n packed rows; a thread's share of them.
 
@@ -31,11 +31,12 @@ cdef void add_gradients(
     for k in range(first, last):
         g, outer = &s.gradient[k], &outers[k - first]
         outer.R, outer.columns, outer.b, outer.ldb = n, g.columns, at[g.b].at + g.block * s.H, at[g.b].ld
+        outer.b_rows = at[g.b].rows
         outer.transposed, outer.add, outer.sums = g.transposed(), add, g.sums
         outer.ld = max(g.out[0].ld, g.out[1].ld)
         for side in range(2):
             outer.a[side], outer.M[side], outer.out[side] = at[g.left[side]].at, at[g.left[side]].ld, g.out[side].at
-            outer.a_rows[side] = x_rows if g.left[side] == X else NULL
+            outer.a_rows[side] = at[g.left[side]].rows
             if s.blas and outer.transposed:
                 gemm(True, False, g.columns, outer.M[side], n, outer.b, outer.ldb, outer.a[side], outer.M[side], add,
                      outer.out[side], outer.M[side])
@@ -65,11 +66,11 @@ cdef void parameter_gradients(
     cdef ColumnSums[floating] sums
     cdef const Reduction[floating]* r
     cdef long k, unit = s.kernels.lanes
-    find_chunk(s[0], low, at)
+    find_chunk(s[0], share[0], low, at)
     for k in range(s.reductions):
         r = &s.reduction[k]
         sums.R, sums.sums = n, r.sums
-        sums.a, sums.lda = at[r.a].at + r.a_block * s.H, at[r.a].ld
+        sums.a, sums.lda, sums.a_rows = at[r.a].at + r.a_block * s.H, at[r.a].ld, at[r.a].rows
         sums.b, sums.ldb = <const floating*>NULL, 0
         if r.b != NOTHING:
             sums.b, sums.ldb = at[r.b].at + r.b_block * s.H, at[r.b].ld
@@ -77,11 +78,11 @@ cdef void parameter_gradients(
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         input_gradient(s, share, low, n, thread, threads)
-        add_gradients(s, 0, s.gradients, at, offset(s.x_at, low), n, add, thread, threads)
+        add_gradients(s, 0, s.gradients, at, n, add, thread, threads)
         return
-    add_gradients(s, 0, s.gradients - s.late_gradients, at, offset(s.x_at, low), n, add, thread, threads)
+    add_gradients(s, 0, s.gradients - s.late_gradients, at, n, add, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
     input_gradient(s, share, low, n, thread, threads)
-    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, offset(s.x_at, low), n, add, thread, threads)
+    add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, n, add, thread, threads)

@@ -217,13 +217,12 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
                 column1 = first_unit(s, &s.weight[p], column1, thread + 1, threads)
             if s.interleaved:
                 product = projection(s[0], p, low)
-                product.a_rows, product.out_rows = share.places, share.rows
+                product.a_rows = share.places
                 s.kernels.product(&product, first, last, column0, column1)
                 continue
             multiply(s, &s.weight[p], s.x + (0 if s.x_at else low * s.D), s.D,
                      <const floating*>NULL if s.cell.normed else s.params.b + s.segment[p].gate * H, False,
-                     s.pre + s.segment[p].block * H, s.cell.blocks * H, first, last, column0, column1, share.places,
-                     share.rows)
+                     s.pre + s.segment[p].block * H, s.cell.blocks * H, first, last, column0, column1, share.places)
     if s.cell.normed:
         normalise_projection(s[0], False, low, first, last)
     if s.params.b_rec != NULL and (s.blas or s.cell.normed):
@@ -270,13 +269,14 @@ cdef void put_out(
 
 cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
-    cdef long t, t0, t1 = 0, low, row0, row1, k
+    cdef long t, t0, t1 = 0, low, row0, row1, place, k
     cdef long my_row0 = 0, my_row1 = s.N
     cdef bint same_rows = s.apart and s.rows[s.steps - 1] == s.rows[0], fetches = fetches_ahead(s)
     cdef Share share
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
     memset(at, 0, sizeof(at))
+    memset(&share, 0, sizeof(share))
     memset(&step.next, 0, sizeof(step.next))
     step.backwards = s.backwards
     if not makes_input(s):
@@ -292,14 +292,16 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
             project(s, &share, low, last_row(s, t0, t1) - low, thread, threads)
         if not makes_input(s) and not s.apart:
             barrier.wait(threads)
+        place = share.first
         for t in range(t0, t1):
-            find_forward(s[0], t, low, at)
+            row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
+            find_forward(s[0], t, place - row0 if share.numbers != NULL else s.start[t] - low, at)
+            place += row1 - row0
             fill(s[0], at, &step)
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))
                 if t + 1 < s.steps:
                     step.next = ahead_of(s[0], t + 1, min(my_row0, s.rows[t + 1]), min(my_row1, s.rows[t + 1]))
-            row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             for k in range(s.ops):
                 if s.op[k].action == STEP:
                     forward_step(s, &s.op[k], at, &step, row0, row1, thread, threads)
@@ -359,7 +361,7 @@ cdef void keep_left_sides(
 cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int threads) noexcept nogil:
     """The adjoint of the scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
-    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, row_bytes = s.S * sizeof(floating)
+    cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, place, row_bytes = s.S * sizeof(floating)
     cdef bint add = s.add, fetches = fetches_ahead(s)
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
@@ -385,9 +387,12 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
             gather_few(<const char*>s.dy, s.dy_at + low, <char*>s.dy_rows, row_bytes, n * thread // threads,
                        n * (thread + 1) // threads)
             barrier.wait(threads)
+        share = share_of(s, s.dx_at, t0, t1, my_row0, my_row1, thread, threads)
+        place = share.last
         for t in range(t1 - 1, t0 - 1, -1):
-            find_backward(s[0], t, low, at)
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
+            place -= row1 - row0
+            find_backward(s[0], t, low, place - row0 if share.numbers != NULL else s.start[t] - low, at)
             if s.dy_apart and s.by_rows:
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
             fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
@@ -420,7 +425,6 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        share = share_of(s, s.dx_at, t0, t1, my_row0, my_row1, thread, threads)
         parameter_gradients(s, &share, barrier, low, n, add, thread, threads)
         add = True
         at[DA_NEXT].at = s.edge

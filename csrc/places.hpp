@@ -17,11 +17,11 @@ template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
   return at(s.dy, (s.dy_at ? s.dy_at[now] : now) * s.S);
 }
 
-// Arrays of step t, whose chunk's packed rows begin with row low. Forward.
-template <class T> void find_forward(const Scan<T>& s, long t, long low, At<T>* at) {
+// Arrays of step t, whose row 0 is row `row` of pre, as far as it is the caller's. Forward.
+template <class T> void find_forward(const Scan<T>& s, long t, long row, At<T>* at) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, now = s.start[t], before = t ? s.start[t - 1] : 0;
   auto borrowed = [](const T* p) { return const_cast<T*>(p); };
-  at[PRE] = {s.pre + (now - low) * s.cell.blocks * H, s.cell.blocks * H};
+  at[PRE] = {s.pre + row * s.cell.blocks * H, s.cell.blocks * H};
   at[GATES] = {fastrnn::at(s.gates, s.keep ? now * s.cell.saved * H : 0), s.cell.saved * H};
   at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
   at[LEFT] = s.mask ? At<T>{s.left, S} : at[H_PREV];
@@ -64,12 +64,12 @@ template <class T> Product<T> projection(const Scan<T>& s, int p, long low) {
   return product;
 }
 
-// Backward; DA_NEXT stays as it is.
-template <class T> void find_backward(const Scan<T>& s, long t, long low, At<T>* at) {
+// Backward, for a step of a chunk whose packed rows begin with row low; DA_NEXT stays as it is.
+template <class T> void find_backward(const Scan<T>& s, long t, long low, long row_of_pre, At<T>* at) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, blocks = s.cell.blocks * H;
   const long now = s.start[t], before = t ? s.start[t - 1] : 0, row = now - low;
   auto borrowed = [](const T* p) { return const_cast<T*>(p); };
-  at[DA] = {s.pre + row * blocks, blocks};
+  at[DA] = {s.pre + row_of_pre * blocks, blocks};
   at[GATES] = {fastrnn::at(s.gates, now * s.cell.saved * H), s.cell.saved * H};
   at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
   at[LEFT] = s.mask ? At<T>{s.left + row * S, S} : at[H_PREV];
@@ -125,11 +125,11 @@ template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, long row0, long r
 }
 
 // Arrays of a chunk's packed rows, from row low on, for the gradients of the parameters.
-template <class T> void find_chunk(const Scan<T>& s, long low, At<T>* at) {
+template <class T> void find_chunk(const Scan<T>& s, const Share& share, long low, At<T>* at) {
   const long H = s.H, width = s.cell.gates * H, blocks = s.cell.blocks * H;
   at[NOTHING] = {nullptr, 0};
-  at[X] = {const_cast<T*>(s.x) + (s.x_at ? 0 : low * s.D), s.D};
-  at[PRE] = {s.pre, blocks};
+  at[X] = {const_cast<T*>(s.x) + (s.x_at ? 0 : low * s.D), s.D, fastrnn::at(s.x_at, low)};
+  at[PRE] = {s.pre, blocks, share.numbers ? s.turned : nullptr};
   at[LEFT] = {s.left, s.S};
   at[INNER] = {s.inner, H};
   at[DU] = {s.du, blocks};

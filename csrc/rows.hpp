@@ -103,7 +103,7 @@ template <class T> void column_sums(const ColumnSums<T>* s, long column0, long c
   for_vectors<T>(column0, column1, [&](long k, int n) {
     Vec<T> sum = load<T>(s->sums + k, n);
     for (long r = 0; r < s->R; ++r) {
-      Vec<T> a = load<T>(s->a + r * s->lda + k, n);
+      Vec<T> a = load<T>(s->a + (s->a_rows ? s->a_rows[r] : r) * s->lda + k, n);
       sum += s->b ? rounded(a * load<T>(s->b + r * s->ldb + k, n)) : a;
     }
     store<T>(s->sums + k, sum, n);

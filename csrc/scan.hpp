@@ -115,13 +115,14 @@ template <class T> struct Params {
 template <class T> struct At {
   T* at;
   long ld;
+  const int64_t* rows = nullptr;  // of a chunk: packed row r, counted from the chunk's first, is row rows[r]; null: row r
 };
 
-// What a thread has of a chunk's packed rows, counted from the chunk's first: rows first..last of those with the numbers
-// `rows`, which stand in the rows `places` of x (of dx); null: in order.
+// What a thread has of a chunk's packed rows: rows first..last of pre. Row r of pre is packed row numbers[r], counted from the
+// chunk's first, and row places[r] of x (of dx), counted as x is; null: row r.
 struct Share {
   long first, last;
-  const int64_t *rows, *places;
+  const int64_t *numbers, *places;
 };
 
 // A call: the arguments of fastrnn/reference.py's forward or backward, its plan, its program and its scratch.
@@ -141,7 +142,8 @@ template <class T> struct Scan {
   T* y = nullptr;
   int threads;
   bool by_rows;            // threads split rows and never meet inside a chunk; else they split units and meet after every op
-  bool apart;              // and each projects the rows that are its own, and forward they do not meet before either
+  bool apart;              // and each projects the rows that are its own, which stand together in pre, and forward they do
+                           // not meet before either
   bool backwards = false;  // how the step before the first went over its panels
   bool stream = false;     // the gates are written past the caches
 
@@ -190,7 +192,8 @@ template <class T> struct Scan {
   T* dc_last = nullptr;        // (N, H): gradient of c that zoneout passes to the step before
   T* product = nullptr;        // (N, max(S, H)): a product by BLAS
   T* outer = nullptr;          // (threads, outer_scratch)
-  int64_t* numbers = nullptr;  // (threads, 2, chunk*N): a Share's, of several steps
+  int64_t *numbers = nullptr, *places = nullptr;  // (chunk*N): a Share's, of several steps
+  int64_t* turned = nullptr;   // (chunk*N): row of pre of a packed row, the opposite of numbers
 };
 
 // array + offset; null stays null.

@@ -412,15 +412,18 @@ void put_product(const T* left, long M, const T* right, long columns, long K, bo
 
 template <class T> constexpr long right_panel = MAX_VECTORS * width<T>;
 
-// Row k0 of a left side: where its rows begin, and the numbers of those from it on.
-template <class T> struct Left {
-  const T* a;
+// A matrix from row k0 on: where its rows begin, and the numbers of these.
+template <class T> struct From {
+  const T* at;
   const int64_t* numbers;
 
-  Left(const fastrnn::Outer<T>* o, int side, long k0)
-      : a(o->a[side] + (o->a_rows[side] ? 0 : k0 * o->M[side])),
-        numbers(o->a_rows[side] ? o->a_rows[side] + k0 : nullptr) {}
+  From(const T* matrix, const int64_t* rows, long ld, long k0)
+      : at(matrix + (rows ? 0 : k0 * ld)), numbers(rows ? rows + k0 : nullptr) {}
 };
+template <class T> From<T> left_from(const fastrnn::Outer<T>* o, int side, long k0) {
+  return {o->a[side], o->a_rows[side], o->M[side], k0};
+}
+template <class T> From<T> right_from(const fastrnn::Outer<T>* o, long k0) { return {o->b, o->b_rows, o->ldb, k0}; }
 
 // Rows k0..k0+K of a weight gradient.
 template <class T>
@@ -428,12 +431,13 @@ void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long 
   T* left[2] = {scratch, scratch + packed_side(o->M[0])};
   T* right = left[1] + packed_side(o->M[1]);
   for (int side = 0; side < 2; ++side) {
-    const Left<T> from(o, side, k0);
-    pack_left<T>(from.a, from.numbers, o->M[side], o->M[side], K, left[side]);
+    const From<T> from = left_from(o, side, k0);
+    pack_left<T>(from.at, from.numbers, o->M[side], o->M[side], K, left[side]);
   }
+  const From<T> b = right_from(o, k0);
   for (long column = column0; column < column1; column += right_panel<T>) {
     const long columns = smaller(right_panel<T>, column1 - column);
-    pack_right<T>(o->b + k0 * o->ldb + column, nullptr, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
+    pack_right<T>(b.at + column, b.numbers, o->ldb, K, columns, o->sums ? o->sums + column : nullptr, right);
     for (int side = 0; side < 2; ++side)
       put_product<T>(left[side], o->M[side], right, columns, K, o->add || k0 > 0, o->out[side] + column, o->ld);
   }
@@ -444,13 +448,14 @@ template <class T>
 void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
   const long rows = column1 - column0;
   T *left = scratch, *right = scratch + packed_side(rows);
-  pack_left<T>(o->b + k0 * o->ldb + column0, nullptr, o->ldb, rows, K, left);
+  const From<T> b = right_from(o, k0);
+  pack_left<T>(b.at + column0, b.numbers, o->ldb, rows, K, left);
   for (int side = 0; side < 2; ++side) {
     const long M = o->M[side];
-    const Left<T> from(o, side, k0);
+    const From<T> from = left_from(o, side, k0);
     for (long column = 0; column < M; column += right_panel<T>) {
       const long columns = smaller(right_panel<T>, M - column);
-      pack_right<T>(from.a + column, from.numbers, M, K, columns, nullptr, right);
+      pack_right<T>(from.at + column, from.numbers, M, K, columns, nullptr, right);
       put_product<T>(left, rows, right, columns, K, o->add || k0 > 0, o->out[side] + column0 * M + column, M);
     }
   }
@@ -465,7 +470,7 @@ template <class T> void outer_columns(const fastrnn::Outer<T>* o, long column0, 
       outer_rows(o, k0, K, column0, column1, scratch);
   }
   if (o->transposed && o->sums) {
-    const fastrnn::ColumnSums<T> sums{o->R, o->b, o->ldb, nullptr, 0, o->sums};
+    const fastrnn::ColumnSums<T> sums{o->R, o->b, o->ldb, nullptr, 0, o->sums, o->b_rows};
     column_sums(&sums, column0, column1);
   }
 }

@@ -161,6 +161,7 @@ template <class T> struct ColumnSums {
   const T* b;
   long ldb;
   T* sums;
+  const int64_t* a_rows = nullptr;  // row r is row a_rows[r] of a, and row r where null
 };
 
 // out[i] (M[i], columns) += a[i]' b for up to two left sides that share b, or = without `add`, and sums (columns,) += column
@@ -177,6 +178,7 @@ template <class T> struct Outer {
   bool transposed;
   T* sums;         // or null
   const int64_t* a_rows[2] = {};  // row r is row a_rows[i][r] of a[i], and row r where null
+  const int64_t* b_rows = nullptr;
   bool add = true;
   bool exchanged = false;         // a and b have changed places, with `transposed`: the bits are to be those of b' a
 };
