@@ -271,7 +271,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     """The scan. Every thread of a team runs it, on its share of rows or of units."""
     cdef long t, t0, t1 = 0, low, row0, row1, place, k
     cdef long my_row0 = 0, my_row1 = s.N
-    cdef bint same_rows = s.apart and s.rows[s.steps - 1] == s.rows[0], fetches = fetches_ahead(s)
+    cdef bint fetches = fetches_ahead(s)
     cdef Share share
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
@@ -282,10 +282,12 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     if not makes_input(s):
         prepare(s, thread, threads)
         barrier.wait(threads)
-    while t1 < s.steps:
-        t0, t1 = t1, chunk_end(s, t1)
+    if s.apart:  # no thread waits for another: rows are shared for the whole scan
+        my_row0, my_row1 = row_split(s, 0, s.steps, thread, threads), row_split(s, 0, s.steps, thread + 1, threads)
+    while t1 < s.steps and (not s.apart or s.rows[t1] > my_row0):
+        t0, t1 = t1, chunk_end(s, t1, my_row0, my_row1) if s.apart else chunk_end(s, t1, 0, s.N)
         low = first_row(s, t0, t1)
-        if s.by_rows:
+        if s.by_rows and not s.apart:
             my_row0, my_row1 = row_split(s, t0, t1, thread, threads), row_split(s, t0, t1, thread + 1, threads)
         if not makes_input(s):
             share = share_of(s, s.x_at, t0, t1, my_row0, my_row1, thread, threads)
@@ -311,7 +313,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     barrier.wait(threads)
             if s.out != NULL:
                 put_out(s, at, s.start[t], row0, row1, thread, threads)
-        if t1 < s.steps and not same_rows:
+        if t1 < s.steps and not s.apart:
             barrier.wait(threads)
 
 

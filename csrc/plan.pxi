@@ -108,11 +108,14 @@ cdef void share_between(Scan[floating]* s, int threads) noexcept nogil:
     s.apart = s.by_rows and threads > 1 and not s.cell.normed
 
 
-cdef long chunk_end(Scan[floating]* s, long t0) noexcept nogil:
-    """The step after a chunk that begins with step t0, forward: where rows have ended, a chunk has more steps."""
-    cdef long t = t0, rows = 0
-    while t < s.steps and rows + s.rows[t] <= s.chunk * s.N:
-        rows += s.rows[t]
+cdef long chunk_end(Scan[floating]* s, long t0, long row0, long row1) noexcept nogil:
+    """The step after a chunk of rows row0..row1 that begins with step t0, forward: where rows have ended, a chunk has
+    more steps."""
+    cdef long t = t0, n = 0
+    while t < s.steps:
+        n += min(row1, s.rows[t]) - min(row0, s.rows[t])
+        if n > s.chunk * (row1 - row0):
+            break
         t += 1
     return t
 
@@ -187,20 +190,17 @@ cdef Share share_of(
         share.first, share.last = n * thread // threads, n * (thread + 1) // threads
         return share
     if s.chunk == 1 and t1 - t0 == 1:
-        share.first, share.last = row0, row1
+        share.first, share.last = min(row0, s.rows[t0]), min(row1, s.rows[t0])
         return share
     share.numbers = s.numbers
     share.places = s.numbers if places == NULL else s.places
-    # a chunk of fewer steps takes as much room: another thread may still be in the one before
-    share.first = row0 * max(0, s.chunk - (t1 - t0))
-    for t in range(t0, t1):
-        share.first += min(row0, s.rows[t])
-    share.last = share.first
+    share.first = share.last = row0 * s.chunk
     for t in range(t0, t1):
         for r in range(min(row0, s.rows[t]), min(row1, s.rows[t])):
             number = s.start[t] - low + r
             s.numbers[share.last] = number
-            s.turned[number] = share.last
+            if s.turned != NULL:
+                s.turned[number] = share.last
             if places != NULL:
                 s.places[share.last] = places[s.start[t] + r]
             share.last += 1
@@ -246,8 +246,8 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(s.blas, s.product, N * max(S, H))
     if s.apart and s.steps > 1:
         arena.take(s.numbers, rows)
-        arena.take(s.turned, rows)
         arena.take(s.places, rows)
+        arena.take_if(backward, s.turned, rows)
     if backward:
         arena.take(s.edge, N * width)
         arena.take(s.outer, s.threads * outer_scratch(s))

@@ -193,7 +193,7 @@ template <class T> struct Scan {
   T* product = nullptr;        // (N, max(S, H)): a product by BLAS
   T* outer = nullptr;          // (threads, outer_scratch)
   int64_t *numbers = nullptr, *places = nullptr;  // (chunk*N): a Share's, of several steps
-  int64_t* turned = nullptr;   // (chunk*N): row of pre of a packed row, the opposite of numbers
+  int64_t* turned = nullptr;   // (chunk*N) backward: row of pre of a packed row, the opposite of numbers
 };
 
 // array + offset; null stays null.
