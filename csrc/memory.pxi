@@ -24,9 +24,13 @@ cdef class Block:
 
 def empty(shape, dtype):
     """Like `numpy.empty` for two axes, 64-byte aligned, in recycled memory."""
+    return new_rows(cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64, shape[0], shape[1])
+
+
+cdef cnp.ndarray new_rows(int kind, long rows, long width):
+    """The same for a kind of number that NumPy knows by this number."""
     cdef cnp.npy_intp dims[2]
-    cdef int kind = cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64
-    dims[0], dims[1] = shape
+    dims[0], dims[1] = rows, width
     cdef Block block = Block(dims[0] * dims[1] * (4 if kind == cnp.NPY_FLOAT32 else 8))
     cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(2, dims, kind, block.start)
     cnp.set_array_base(array, block)

@@ -198,7 +198,8 @@ class StatefulLayer(Layer):
 
     def _batch(self, x: Any, time_major: bool) -> tuple[Any, bool]:
         """x with its batch axis, and whether it came as a single sequence without one."""
-        single = np.ndim(x) == (1 if self.takes_integers else 2)
+        axes = x.ndim if type(x) is np.ndarray else np.ndim(x)
+        single = axes == (1 if self.takes_integers else 2)
         if not single:
             return x, False
         x = np.asarray(x) if self.input_size is None else as_shape("x", x, self.dtype, ("T", self.input_size))

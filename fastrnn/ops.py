@@ -18,7 +18,7 @@ from . import backend
 from ._arrays import as_shape
 from .cells import Cell, unique
 from .lookup import Lookup, table_gradient
-from .orders import Order, PackedRows, as_batch_sizes, order_of
+from .orders import Batch, Order, PackedRows, as_batch_sizes, order_of
 from .params import Params
 from .scan import SILENT, Noise, Placed, Trace, in_order
 
@@ -225,6 +225,10 @@ def rnn_forward(
     W = params["W"]
     if not isinstance(params, Params):
         _check_order(params)
+    if lengths is None and mask is None and batch_sizes is None and noise is SILENT and not (batch_first or checkpoint):
+        found = _forward_at_once(cell, params, x, state, reverse, time_major, keep)
+        if found is not None:
+            return found
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
     order: Order
     if batch_sizes is not None:
@@ -266,6 +270,22 @@ def rnn_forward(
     return order.unpack_output(y if out is None else out), _as_state([order.restore(part) for part in final]), tape
 
 
+def _forward_at_once(
+    cell: Cell, params: Mapping[str, Array], x: Any, state: Any, reverse: bool, time_major: bool, keep: bool
+) -> tuple[Array, Any, Tape | None] | None:
+    """`rnn_forward` of a full batch in arrays that the backend reads as they lie; None where it does not."""
+    if type(x) is not np.ndarray or x.ndim != 3:
+        return None
+    T, N = x.shape[:2] if time_major else x.shape[1::-1]
+    order = order_of(None, None, N, T, time_major, reverse, False)
+    module = backend.current()
+    found = module.forward_at_once(cell, params, order, x, state, keep)
+    if found is None:
+        return None
+    y, final, left = found
+    return y, final, Tape(cell, module, params, order, SILENT, *left) if keep else None
+
+
 def rnn_backward(
     tape: Tape,
     dy: Any = None,
@@ -301,6 +321,24 @@ def rnn_backward(
         Gradient with respect to the initial state.
     """
     cell, order = tape.cell, tape.order
+    is_plain = type(order) is Batch and type(tape.x) is not Lookup and tape.noise is SILENT and not tape.checkpoints
+    if is_plain and dcells is None:
+        found: tuple[Array | None, Any] | None = tape.module.backward_at_once(
+            cell,
+            tape.params,
+            order,
+            tape.x,
+            tape.h0,
+            tape.c0,
+            tape.trace,
+            dy,
+            dstate,
+            input_gradient,
+            grads,
+            add,
+        )
+        if found is not None:
+            return found
     H = _hidden_size(cell, tape.params)
     dtype = tape.params["W"].dtype
     if dy is not None:

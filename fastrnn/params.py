@@ -77,12 +77,17 @@ class Params(dict[str, Array]):
 
     def __init__(self, layout: Mapping[str, tuple[int, Shape]], flat: Array, *, is_part: bool = False):
         places = [(name, first, first + math.prod(shape), shape) for name, (first, shape) in layout.items()]
-        self._fill(dict(layout), places, flat, is_part)
+        ends = ((last, _padded(last, flat.dtype)) for _, _, last, _ in places)
+        gaps = [slice(last, padded) for last, padded in ends if last < padded]
+        self._fill(dict(layout), places, gaps, flat, is_part)
 
-    def _fill(self, layout: dict[str, tuple[int, Shape]], places: list[Any], flat: Array, is_part: bool) -> None:
-        """Become views into ``flat``; ``places``: what the layout says, as (name, first, last, shape)."""
+    def _fill(
+        self, layout: dict[str, tuple[int, Shape]], places: list[Any], gaps: list[slice], flat: Array, is_part: bool
+    ) -> None:
+        """Become views into ``flat``; ``places``: what the layout says, as (name, first, last, shape), and ``gaps`` what
+        lies between."""
         dict.__init__(self, {name: flat[first:last].reshape(shape) for name, first, last, shape in places})
-        self._layout, self._places, self._flat, self._is_part = layout, places, flat, is_part
+        self._layout, self._places, self._gaps, self._flat, self._is_part = layout, places, gaps, flat, is_part
 
     @classmethod
     def zeros(cls, shapes: Mapping[str, Shape], dtype: Any = "float32") -> Params:
@@ -124,8 +129,8 @@ class Params(dict[str, Array]):
 
     def clear_padding(self, flat: Array) -> None:
         """Zero what lies between the arrays in another buffer of this layout."""
-        for _, _, last, _ in self._places:
-            flat[last : _padded(last, self.dtype)] = 0
+        for gap in self._gaps:
+            flat[gap] = 0
 
     def copy(self) -> Params:
         """The same names and values over a buffer of its own."""
@@ -136,7 +141,7 @@ class Params(dict[str, Array]):
         if flat.shape != self.flat.shape:
             raise ValueError(f"flat must have shape {self.flat.shape}, got {flat.shape}")
         same = Params.__new__(Params)  # every backward pass makes one
-        same._fill(self._layout, self._places, flat, is_part)
+        same._fill(self._layout, self._places, self._gaps, flat, is_part)
         return same
 
     def same_layout(self, other: Any) -> bool:

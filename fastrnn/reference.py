@@ -23,6 +23,7 @@ sums by row of the table to which the gradients of those products are added; W h
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
 those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back,
 ``add_rows`` is its adjoint.
+``forward_at_once`` and ``backward_at_once`` may do all of `fastrnn.ops`'s work for a full batch; here they leave it to it.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -64,6 +65,28 @@ def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
     rows = empty(shape, dtype)
     rows[index] = 0
     return rows
+
+
+def forward_at_once(cell: Any, params: Params, order: Any, x: Any, state: Any, keep: bool) -> None:
+    """What `fastrnn.ops.rnn_forward` gives for x in the order of a `fastrnn.orders.Batch`, with packed x, h0, c0 and trace
+    in the place of the tape; or None where it is to be done there."""
+
+
+def backward_at_once(
+    cell: Any,
+    params: Params,
+    order: Any,
+    x: Any,
+    h0: Array,
+    c0: Any,
+    trace: Any,
+    dy: Any,
+    dstate: Any,
+    input_gradient: bool,
+    grads: Params,
+    add: bool,
+) -> None:
+    """The same for `fastrnn.ops.rnn_backward`."""
 
 
 def add_rows(out: Array, index: Array, rows: Array) -> None:
