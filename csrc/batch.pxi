@@ -46,16 +46,11 @@ cdef class Layout:
         """A copy of the rows of the scan's last step."""
         cdef const int64_t* start = <int64_t*>memory(self.order.start)
         cdef long size = rows.shape[1] * rows.itemsize
-        cdef cnp.ndarray final = new_array(cnp.PyArray_TYPE(rows), self.N, rows.shape[1])
+        cdef cnp.npy_intp[2] dims
+        dims[0], dims[1] = self.N, rows.shape[1]
+        cdef cnp.ndarray final = cnp.PyArray_SimpleNew(2, dims, cnp.PyArray_TYPE(rows))
         memcpy(cnp.PyArray_DATA(final), <char*>cnp.PyArray_DATA(rows) + start[self.T - 1] * size, self.N * size)
         return final
-
-
-cdef cnp.ndarray new_array(int kind, long rows, long width):
-    """(rows, width) in memory of NumPy's own."""
-    cdef cnp.npy_intp[2] dims
-    dims[0], dims[1] = rows, width
-    return cnp.PyArray_SimpleNew(2, dims, kind)
 
 
 cdef cnp.ndarray view_of(cnp.ndarray array, int axes, long a, long b, long c):
@@ -98,7 +93,7 @@ def forward_at_once(cell, params, order, x, state, bint keep):
     cdef const Cell* c = &described(cell).cell
     cdef int kind = cnp.PyArray_TYPE(W)
     cdef long P = U.shape[0], H = W.shape[1] // c.gates, R = layout.T * layout.N
-    cdef bint is_lstm = c.name == 1
+    cdef bint is_lstm = _names[c.name] == "lstm"
     if _blas or c.normed or R == 0:
         return None
     packed = layout.rows(x, kind, W.shape[0])
@@ -106,13 +101,18 @@ def forward_at_once(cell, params, order, x, state, bint keep):
     if packed is None or states is None:
         return None
     h0, c0 = states[0], states[1] if is_lstm else None
-    y = new_rows(kind, R, P)
+    y = recycled(kind, 2, R, P)
     if keep:
-        trace = Trace(y, new_rows(kind, R, H) if is_lstm else None,
-                      new_rows(kind, R, c.saved * H) if c.saved else None)
+        trace = Trace(y, recycled(kind, 2, R, H) if is_lstm else None,
+                      recycled(kind, 2, R, c.saved * H) if c.saved else None)
     else:
         trace = Trace(y, cnp.PyArray_NewCopy(c0, cnp.NPY_CORDER) if is_lstm else None)
-    forward(cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep)
+    if kind == cnp.NPY_FLOAT32:
+        forward_of[float](<float*>NULL, cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep,
+                          None)
+    else:
+        forward_of[double](<double*>NULL, cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep,
+                           None)
     final = layout.last(y)
     if is_lstm:
         final = (final, layout.last(trace.c) if keep else trace.c)
@@ -127,12 +127,17 @@ def backward_at_once(cell, params, order, x, h0, c0, trace, dy, dstate, bint inp
     cdef bint is_lstm = c0 is not None, placed = type(x) is Placed
     if _blas or layout.T * layout.N == 0:
         return None
-    dx, dy_rows = None, None if dy is None else layout.rows(dy, kind, first.shape[1])
+    dy_rows = None if dy is None else layout.rows(dy, kind, first.shape[1])
     states = states_of(dstate, is_lstm, kind, layout.N, first.shape[1], W.shape[1] // described(cell).cell.gates, True)
     if dy_rows is None and dy is not None or states is None:
         return None
-    if input_gradient:
-        dx = new_rows(kind, layout.T * layout.N, W.shape[0])
-    backward(cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, dy_rows, None, states[0],
-             states[1] if is_lstm else None, Placed(dx, x.at) if placed and input_gradient else dx, grads, add)
-    return None if dx is None else layout.outer(dx, placed), states if is_lstm else states[0]
+    dh, dc = states[0], states[1] if is_lstm else None
+    rows = recycled(kind, 2, layout.T * layout.N, W.shape[0]) if input_gradient else None
+    dx = Placed(rows, x.at) if placed and input_gradient else rows
+    if kind == cnp.NPY_FLOAT32:
+        backward_of[float](<float*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, dy_rows, None,
+                           dh, dc, dx, grads, add)
+    else:
+        backward_of[double](<double*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, dy_rows,
+                            None, dh, dc, dx, grads, add)
+    return layout.outer(rows, placed) if input_gradient else None, states if is_lstm else dh

@@ -24,14 +24,32 @@ cdef class Block:
 
 def empty(shape, dtype):
     """Like `numpy.empty` for two axes, 64-byte aligned, in recycled memory."""
-    return new_rows(cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64, shape[0], shape[1])
+    return recycled((<cnp.dtype>np.dtype(dtype)).num, 2, shape[0], shape[1])
 
 
-cdef cnp.ndarray new_rows(int kind, long rows, long width):
-    """The same for a kind of number that NumPy knows by this number."""
-    cdef cnp.npy_intp dims[2]
-    dims[0], dims[1] = rows, width
-    cdef Block block = Block(dims[0] * dims[1] * (4 if kind == cnp.NPY_FLOAT32 else 8))
-    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(2, dims, kind, block.start)
+def new_parts(Py_ssize_t size, cnp.dtype dtype not None, list places):
+    """See `fastrnn.reference.new_parts`."""
+    cdef cnp.ndarray flat = recycled(dtype.num, 1, size, 0), part
+    cdef cnp.npy_intp[8] dims
+    cdef Py_ssize_t first, width = flat.itemsize
+    cdef int k, axes
+    cdef tuple shape
+    cdef dict parts = {}
+    for name, first, _, shape in places:
+        axes = len(shape)
+        for k in range(axes):
+            dims[k] = shape[k]
+        part = cnp.PyArray_SimpleNewFromData(axes, dims, dtype.num, <char*>cnp.PyArray_DATA(flat) + first * width)
+        cnp.set_array_base(part, flat)
+        parts[name] = part
+    return flat, parts
+
+
+cdef cnp.ndarray recycled(int kind, int axes, Py_ssize_t a, Py_ssize_t b):
+    """(a,) or (a, b) in recycled memory."""
+    cdef cnp.npy_intp[2] dims
+    dims[0], dims[1] = a, b
+    cdef Block block = Block(a * (b if axes == 2 else 1) * (4 if kind == cnp.NPY_FLOAT32 else 8))
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, dims, kind, block.start)
     cnp.set_array_base(array, block)
     return array

@@ -92,7 +92,7 @@ def use_backend(name: str) -> Iterator[None]:
 
 def current() -> ModuleType:
     """Module of the current backend."""
-    return _MODULES[get_backend()]
+    return _MODULES[_override.get() or _default]
 
 
 def _kernels(wanted: str) -> Any:

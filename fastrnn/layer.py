@@ -141,9 +141,9 @@ class Layer:
 
     def _blank_gradients(self) -> Params:
         """Memory that is ready for ``_adjoint``."""
-        flat = backend.current().empty((1, self.params.flat.size), self.dtype)[0]
-        self._prepare(flat)
-        return self.params.over(flat)
+        grads = self._params.blank(backend.current())
+        self._prepare(grads.flat)
+        return grads
 
     def _settle(self, record: Any) -> None:
         """Take over into `buffers` what a training run found; called once the whole run has gone well."""

@@ -18,7 +18,7 @@ from . import backend
 from ._arrays import as_shape
 from .cells import Cell, unique
 from .lookup import Lookup, table_gradient
-from .orders import Batch, Order, PackedRows, as_batch_sizes, order_of
+from .orders import Batch, Order, PackedRows, as_batch_sizes, full_batch, order_of
 from .params import Params
 from .scan import SILENT, Noise, Placed, Trace, in_order
 
@@ -277,8 +277,7 @@ def _forward_at_once(
     if type(x) is not np.ndarray or x.ndim != 3:
         return None
     T, N = x.shape[:2] if time_major else x.shape[1::-1]
-    order = order_of(None, None, N, T, time_major, reverse, False)
-    module = backend.current()
+    order, module = full_batch(N, T, time_major, reverse, False), backend.current()
     found = module.forward_at_once(cell, params, order, x, state, keep)
     if found is None:
         return None

@@ -156,7 +156,8 @@ class Batch(Order):
 
 
 @lru_cache(maxsize=64)
-def _batch(N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> Batch:
+def full_batch(N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> Batch:
+    """`Batch`, made once."""
     return Batch(N, T, time_major, reverse, batch_first)
 
 
@@ -329,7 +330,7 @@ def order_of(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse:
         if not (isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.shape == (N,)):
             lengths = as_lengths(lengths, N, T)
         return _ragged(lengths.tobytes(), T, time_major, reverse)
-    return _batch(N, T, time_major, reverse, batch_first)
+    return full_batch(N, T, time_major, reverse, batch_first)
 
 
 def as_batch_sizes(batch_sizes: Any, R: int, lengths: Any, mask: Any) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import accumulate
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,8 @@ from ._arrays import as_shape, dtype_of
 
 Array = np.ndarray
 Shape = tuple[int, ...]
+
+Place = tuple[str, int, int, Shape]  # name, first and last element in the buffer, shape
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -48,6 +51,10 @@ def _padded(size: int, dtype: np.dtype) -> int:
     return -(-size // block) * block
 
 
+def _parts(flat: Array, places: list[Place]) -> dict[str, Array]:
+    return {name: flat[first:last].reshape(shape) for name, first, last, shape in places}
+
+
 class Params(dict[str, Array]):
     """Name -> array, every array a view into one flat buffer.
 
@@ -79,14 +86,19 @@ class Params(dict[str, Array]):
         places = [(name, first, first + math.prod(shape), shape) for name, (first, shape) in layout.items()]
         ends = ((last, _padded(last, flat.dtype)) for _, _, last, _ in places)
         gaps = [slice(last, padded) for last, padded in ends if last < padded]
-        self._fill(dict(layout), places, gaps, flat, is_part)
+        self._fill(dict(layout), places, gaps, flat, _parts(flat, places), is_part)
 
     def _fill(
-        self, layout: dict[str, tuple[int, Shape]], places: list[Any], gaps: list[slice], flat: Array, is_part: bool
+        self,
+        layout: dict[str, tuple[int, Shape]],
+        places: list[Place],
+        gaps: list[slice],
+        flat: Array,
+        parts: dict[str, Array],
+        is_part: bool,
     ) -> None:
-        """Become views into ``flat``; ``places``: what the layout says, as (name, first, last, shape), and ``gaps`` what
-        lies between."""
-        dict.__init__(self, {name: flat[first:last].reshape(shape) for name, first, last, shape in places})
+        """Become ``parts``, views into ``flat``; ``places``: what the layout says, and ``gaps`` what lies between."""
+        dict.__init__(self, parts)
         self._layout, self._places, self._gaps, self._flat, self._is_part = layout, places, gaps, flat, is_part
 
     @classmethod
@@ -140,8 +152,16 @@ class Params(dict[str, Array]):
         """The same names and layout over another buffer, whose values stay."""
         if flat.shape != self.flat.shape:
             raise ValueError(f"flat must have shape {self.flat.shape}, got {flat.shape}")
+        return self._like(flat, _parts(flat, self._places), is_part)
+
+    def blank(self, module: ModuleType) -> Params:
+        """The same names and layout over a buffer of a backend's, which holds anything."""
+        flat, parts = module.new_parts(self.flat.size, self.dtype, self._places)
+        return self._like(flat, parts, False)
+
+    def _like(self, flat: Array, parts: dict[str, Array], is_part: bool) -> Params:
         same = Params.__new__(Params)  # every backward pass makes one
-        same._fill(self._layout, self._places, self._gaps, flat, is_part)
+        same._fill(self._layout, self._places, self._gaps, flat, parts, is_part)
         return same
 
     def same_layout(self, other: Any) -> bool:

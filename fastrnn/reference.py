@@ -21,9 +21,10 @@ x may be a `Lookup` with codes (R,), whose table (V, G*H) holds x W + b already.
 sums by row of the table to which the gradients of those products are added; W has no part in the scan.
 
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
-those of which only some rows will be written. ``gather`` brings rows of ragged batches into packed order and back,
-``add_rows`` is its adjoint.
-``forward_at_once`` and ``backward_at_once`` may do all of `fastrnn.ops`'s work for a full batch; here they leave it to it.
+those of which only some rows will be written, ``new_parts`` those of gradients. ``gather`` brings rows of ragged
+batches into packed order and back, ``add_rows`` is its adjoint.
+``forward_at_once`` and ``backward_at_once`` may do all of `fastrnn.ops`'s work for a full batch; here they leave it
+there.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -50,6 +51,12 @@ Term = tuple[str, slice, Any, Array]
 EPS = 1e-5  # added to a variance before its root is taken
 
 
+def new_parts(size: int, dtype: np.dtype, places: list[Any]) -> tuple[Array, dict[str, Array]]:
+    """Like ``empty``, (size,), and views into it by name: ``places`` as `fastrnn.params` has them."""
+    flat = empty(size, dtype)
+    return flat, {name: flat[first:last].reshape(shape) for name, first, last, shape in places}
+
+
 def gather(source: Array, index: Array) -> Array:
     """Rows of ``source`` (M, .) in the order of ``index`` (R,); zeros for -1. Fresh (R, .)."""
     if len(source) and index.min(initial=0) >= 0:
@@ -68,8 +75,8 @@ def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
 
 
 def forward_at_once(cell: Any, params: Params, order: Any, x: Any, state: Any, keep: bool) -> None:
-    """What `fastrnn.ops.rnn_forward` gives for x in the order of a `fastrnn.orders.Batch`, with packed x, h0, c0 and trace
-    in the place of the tape; or None where it is to be done there."""
+    """What `fastrnn.ops.rnn_forward` gives for x in the order of a `fastrnn.orders.Batch`, with packed x, h0, c0 and
+    trace in the place of the tape; or None where it is to be done there."""
 
 
 def backward_at_once(

@@ -90,11 +90,11 @@ def test_few_rows(backend, N, T):
 
 def test_places_of_many_rows_are_not_kept(backend, monkeypatch):
     monkeypatch.setattr(orders, "KEPT_ROWS", 3)
-    orders._batch.cache_clear()
+    orders.full_batch.cache_clear()
     p = make_problem("lstm", MANY)
     same(run(p, False, False, True)[0], run(p, True, False, False)[0])
     assert orders.order_of(None, None, 12, 9, False, False, True)._kept is None
-    orders._batch.cache_clear()
+    orders.full_batch.cache_clear()
 
 
 def test_memory_in_no_order_is_copied(backend):
