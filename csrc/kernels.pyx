@@ -203,7 +203,8 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
     them its share of the columns."""
     cdef long first = share.first, last = share.last, column0 = 0, column1
     cdef long H = s.H, p
-    cdef bint by_columns = not s.apart and n < ROWS_PER_THREAD * threads and not s.cell.normed
+    cdef bint by_columns = not s.apart and not s.cell.normed and (
+        projects_own_units(s) or n < ROWS_PER_THREAD * threads)
     cdef Product[floating] product
     if s.codes != NULL:
         look_up(s[0], low, share[0])
@@ -279,7 +280,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     memset(&share, 0, sizeof(share))
     memset(&step.next, 0, sizeof(step.next))
     step.backwards = s.backwards
-    if not makes_input(s):
+    if not s.packed or not makes_input(s):
         prepare(s, thread, threads)
         barrier.wait(threads)
     if s.apart:  # no thread waits for another: rows are shared for the whole scan
@@ -292,7 +293,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         if not makes_input(s):
             share = share_of(s, s.x_at, t0, t1, my_row0, my_row1, thread, threads)
             project(s, &share, low, last_row(s, t0, t1) - low, thread, threads)
-        if not makes_input(s) and not s.apart:
+        if not makes_input(s) and not s.apart and not projects_own_units(s):
             barrier.wait(threads)
         place = share.first
         for t in range(t0, t1):
@@ -313,7 +314,7 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
                     barrier.wait(threads)
             if s.out != NULL:
                 put_out(s, at, s.start[t], row0, row1, thread, threads)
-        if t1 < s.steps and not s.apart:
+        if t1 < s.steps and s.by_rows and not s.apart:
             barrier.wait(threads)
 
 
@@ -484,6 +485,7 @@ cdef int forward_of(
     cdef Scan[floating] s
     describe(&s, cell, params, x, h0, c0, noise, start, rows, trace, keep)
     s.out = <floating*>placed(out, &s.out_at)
+    interleave(&s)
     compose(&s, False)
     return execute(&s, False)
 

@@ -33,7 +33,7 @@ cdef extern from *:
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     """Fill in what a call decides before it starts: threads and how they split, steps per chunk."""
     cdef long row_bytes = s.cell.blocks * s.H * sizeof(floating), rows
-    share_out(s, step_work(s) * s.steps // CALL_PER_THREAD)
+    share_out(s, call_work(s))
     if backward:
         rows = max(GRADIENT_ROWS, CHUNK_BYTES // row_bytes)
     else:
@@ -44,6 +44,22 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
     if not s.packed:
         choose_panels(s)
+
+
+cdef void interleave(Scan[floating]* s) noexcept nogil:
+    """Decide, before the program is composed, whether W's panels lie as U's do: where threads split units each then
+    projects the input of its own."""
+    share_out(s, call_work(s))
+    s.interleaved = s.threads > 1 and not s.by_rows and s.codes == NULL and not s.cell.normed and not s.cell.full
+
+
+cdef bint projects_own_units(Scan[floating]* s) noexcept nogil:
+    return s.interleaved and not s.by_rows
+
+
+cdef long call_work(Scan[floating]* s) noexcept nogil:
+    """Threads for which a whole call has work enough."""
+    return step_work(s) * s.steps // CALL_PER_THREAD
 
 
 cdef void choose_panels(Scan[floating]* s) noexcept nogil:
