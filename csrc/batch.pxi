@@ -1,55 +1,103 @@
-# Full batches in arrays that kernels read as they lie, in one go: what fastrnn.ops does for any batch, without its
-# steps in Python. After a scan has filled the caches with its arrays, each of those takes several times as long as in a
-# loop of its own: training spent 13 to 23 % of its time there (N1 H128, N16 H64), and up to half (N1 H32).
+# Batches in arrays that kernels read as they lie, in one go: what fastrnn.ops does for any batch, without its steps in
+# Python. After a scan has filled the caches with its arrays, each of those takes several times as long as in a loop of
+# its own: training spent 13 to 23 % of its time there (N1 H128, N16 H64), and up to half (N1 H32).
 
 
-cdef bint is_readable(cnp.ndarray array, int kind, long rows, long width) noexcept:
-    """Whether a kernel can read the array as (rows, width) of this kind."""
-    return (cnp.PyArray_TYPE(array) == kind and cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_NDIM(array) == 2
-            and array.shape[0] == rows and array.shape[1] == width)
-
-
-cdef class Layout:
-    """How the two outer axes of a caller's array stand for those of a full batch's packed rows."""
+cdef class Door:
+    """How a caller's arrays stand for what kernels work on: the methods of a `fastrnn.orders.Batch` or `Ragged`."""
     cdef object order
-    cdef long T, N
-    cdef bint time_major
+    cdef int kind
+    cdef long T, N, R
+    cdef bint time_major, ragged
 
-    def __cinit__(self, order):
-        self.order, self.T, self.N, self.time_major = order, order.T, order.N, order.time_major
+    def __cinit__(self, order, cnp.ndarray like):
+        self.order, self.kind = order, cnp.PyArray_TYPE(like)
+        self.T, self.N, self.time_major, self.ragged = order.T, order.N, order.time_major, order.is_ragged
+        self.R = len(order.at) if self.ragged else self.T * self.N
 
-    cdef rows(self, value, int kind, long width):
-        """The array's packed rows, in order or `Placed`; None where a kernel cannot read them there."""
+    cdef place(self, value, long width):
+        """An array's packed rows, in order or `Placed`; None where a kernel cannot read them there."""
         cdef cnp.ndarray array
         cdef long row, time, batch
+        cdef bint by_time, by_batch
         if type(value) is not np.ndarray:
             return None
         array = value
-        if (cnp.PyArray_NDIM(array) != 3 or cnp.PyArray_TYPE(array) != kind or not cnp.PyArray_ISBEHAVED_RO(array)
+        if (cnp.PyArray_NDIM(array) != 3 or cnp.PyArray_TYPE(array) != self.kind or not cnp.PyArray_ISBEHAVED_RO(array)
                 or array.shape[not self.time_major] != self.T or array.shape[self.time_major] != self.N
                 or array.shape[2] != width or (width > 1 and array.strides[2] != array.itemsize)):
             return None
         row, time, batch = width * array.itemsize, array.strides[not self.time_major], array.strides[self.time_major]
-        if (self.N == 1 or batch == row) and (self.T == 1 or time == self.N * row):
-            return view_of(array, 2, self.T * self.N, width, 0)
-        if time == row and batch == self.T * row:
-            return Placed(view_of(array, 2, self.T * self.N, width, 0), self.order._at)
-        return None
+        by_time = (self.N == 1 or batch == row) and (self.T == 1 or time == self.N * row)
+        by_batch = (self.T == 1 or time == row) and (self.N == 1 or batch == self.T * row)
+        rows = view_of(array, 2, self.T * self.N, width, 0)
+        if self.ragged:
+            return Placed(rows, self.order.at, self.order.together) if self.time_major and by_time or (
+                not self.time_major and by_batch) else None
+        return rows if by_time else Placed(rows, self.order._at) if by_batch else None
 
-    cdef outer(self, cnp.ndarray rows, bint placed):
-        """The opposite: the caller's axes for rows (R, width), which have the order of (N, T, width) where `placed`."""
-        cdef long a = self.N if placed else self.T, b = self.T if placed else self.N
-        cdef cnp.ndarray array = view_of(rows, 3, a, b, rows.shape[1])
-        return cnp.PyArray_SwapAxes(array, 0, 1) if placed == self.time_major else array
+    cdef blank(self, long width):
+        """A ragged batch's memory for what has its order, zero where no step is."""
+        cdef cnp.ndarray array = recycled(self.kind, 2, self.T * self.N, width)
+        clear_rows(array, self.order.padding)
+        return Placed(array, self.order.at, self.order.together)
 
-    cdef cnp.ndarray last(self, cnp.ndarray rows):
-        """A copy of the rows of the scan's last step."""
-        cdef const int64_t* start = <int64_t*>memory(self.order.start)
-        cdef long size = rows.shape[1] * rows.itemsize
+    cdef unpack(self, rows):
+        """The caller's axes for what `place` or `blank` has the order of."""
+        cdef bint by_batch = type(rows) is Placed and not (self.ragged and self.time_major)
+        cdef cnp.ndarray array = rows.array if type(rows) is Placed else rows
+        array = view_of(array, 3, self.N if by_batch else self.T, self.T if by_batch else self.N, array.shape[1])
+        return cnp.PyArray_SwapAxes(array, 0, 1) if by_batch == self.time_major else array
+
+    cdef tuple states(self, state, bint is_lstm, long P, long H):
+        """h and c, or h alone, in the caller's order, zeros for None; None where a kernel cannot read them."""
         cdef cnp.npy_intp[2] dims
-        dims[0], dims[1] = self.N, rows.shape[1]
-        cdef cnp.ndarray final = cnp.PyArray_SimpleNew(2, dims, cnp.PyArray_TYPE(rows))
-        memcpy(cnp.PyArray_DATA(final), <char*>cnp.PyArray_DATA(rows) + start[self.T - 1] * size, self.N * size)
+        cdef cnp.ndarray part
+        cdef list found = []
+        cdef tuple parts = state if is_lstm and type(state) is tuple else (state,)
+        if state is None:
+            parts = (None,) * (1 + is_lstm)
+        elif len(parts) != 1 + is_lstm:
+            return None
+        for value in parts:
+            dims[0], dims[1] = self.N, H if found else P
+            if state is None:
+                found.append(cnp.PyArray_ZEROS(2, dims, self.kind, 0))
+                continue
+            if type(value) is not np.ndarray:
+                return None
+            part = value
+            if (cnp.PyArray_TYPE(part) != self.kind or not cnp.PyArray_ISCARRAY_RO(part) or cnp.PyArray_NDIM(part) != 2
+                    or part.shape[0] != self.N or part.shape[1] != dims[1]):
+                return None
+            found.append(part)
+        return tuple(found)
+
+    cdef sort(self, cnp.ndarray state):
+        """A state in packed order."""
+        return picked(state, self.order.order, None) if self.ragged and not self.order.is_sorted else state
+
+    cdef sorted_copy(self, cnp.ndarray state):
+        cdef object part = self.sort(state)
+        return cnp.PyArray_NewCopy(state, cnp.NPY_CORDER) if part is state else part
+
+    cdef restore(self, cnp.ndarray state):
+        """The opposite of `sort`."""
+        return picked(state, self.order.inverse, None) if self.ragged and not self.order.is_sorted else state
+
+    cdef last(self, rows, cnp.ndarray initial):
+        """Each sequence's row of its last step, ``initial`` where it has none: in the caller's order."""
+        cdef cnp.npy_intp[2] dims
+        cdef cnp.ndarray final
+        cdef long first, bytes
+        if self.ragged:
+            if type(rows) is Placed:
+                return picked(rows.array, self.order.last_places, initial)
+            return picked(rows, self.order.last_rows, initial)
+        dims[0], dims[1] = self.N, initial.shape[1]
+        final, first = cnp.PyArray_SimpleNew(2, dims, self.kind), self.order.start[self.T - 1]
+        bytes = dims[1] * initial.itemsize
+        memcpy(cnp.PyArray_DATA(final), <char*>memory(rows) + first * bytes, self.N * bytes)
         return final
 
 
@@ -62,82 +110,78 @@ cdef cnp.ndarray view_of(cnp.ndarray array, int axes, long a, long b, long c):
     return view
 
 
-cdef tuple states_of(state, bint is_lstm, int kind, long N, long P, long H, bint copied):
-    """h and c, or h alone, zeros for None; None where a kernel cannot read them."""
+cdef cnp.ndarray picked(cnp.ndarray source, cnp.ndarray index, cnp.ndarray other):
+    """A few rows of ``source`` by number; row r of ``other`` for number r where that is -1."""
     cdef cnp.npy_intp[2] dims
-    cdef cnp.ndarray part
-    cdef list found = []
-    parts = state if is_lstm and type(state) is tuple else (state,)
-    if state is None:
-        parts = (None,) * (1 + is_lstm)
-    elif len(parts) != 1 + is_lstm:
-        return None
-    for k, value in enumerate(parts):
-        dims[0], dims[1] = N, H if k else P
-        if state is None:
-            found.append(cnp.PyArray_ZEROS(2, dims, kind, 0))
-            continue
-        if type(value) is not np.ndarray:
-            return None
-        part = value
-        if not is_readable(part, kind, N, dims[1]):
-            return None
-        found.append(cnp.PyArray_NewCopy(part, cnp.NPY_CORDER) if copied else part)
-    return tuple(found)
+    dims[0], dims[1] = index.shape[0], source.shape[1]
+    cdef cnp.ndarray out = cnp.PyArray_SimpleNew(2, dims, cnp.PyArray_TYPE(source))
+    cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
+    cdef long bytes = dims[1] * source.itemsize, r
+    cdef const char* row
+    for r in range(dims[0]):
+        row = <char*>memory(other) + r * bytes if numbers[r] < 0 else <char*>memory(source) + numbers[r] * bytes
+        memcpy(<char*>cnp.PyArray_DATA(out) + r * bytes, row, bytes)
+    return out
 
 
 def forward_at_once(cell, params, order, x, state, bint keep):
     """See `fastrnn.reference.forward_at_once`."""
-    cdef Layout layout = Layout(order)
-    cdef cnp.ndarray W = params["W"], U = params["U"], y
+    cdef cnp.ndarray W = params["W"], U = params["U"]
+    cdef Door door = Door(order, W)
     cdef const Cell* c = &described(cell).cell
-    cdef int kind = cnp.PyArray_TYPE(W)
-    cdef long P = U.shape[0], H = W.shape[1] // c.gates, R = layout.T * layout.N
+    cdef long P = U.shape[0], H = W.shape[1] // c.gates
     cdef bint is_lstm = _names[c.name] == "lstm"
-    if _blas or c.normed or R == 0:
+    if _blas or c.normed or door.R == 0:
         return None
-    packed = layout.rows(x, kind, W.shape[0])
-    states = states_of(state, is_lstm, kind, layout.N, P, H, False)
-    if packed is None or states is None:
+    packed = door.place(x, W.shape[0])
+    initial = door.states(state, is_lstm, P, H)
+    if packed is None or initial is None:
         return None
-    h0, c0 = states[0], states[1] if is_lstm else None
-    y = recycled(kind, 2, R, P)
+    h0, c0 = door.sort(initial[0]), door.sort(initial[1]) if is_lstm else None
+    y, out = None, door.blank(P) if door.ragged else None
+    if out is not None and out.together:
+        y, out = out, None
+    elif out is None or keep:
+        y = recycled(door.kind, 2, door.R, P)
     if keep:
-        trace = Trace(y, recycled(kind, 2, R, H) if is_lstm else None,
-                      recycled(kind, 2, R, c.saved * H) if c.saved else None)
+        trace = Trace(y, recycled(door.kind, 2, door.R, H) if is_lstm else None,
+                      recycled(door.kind, 2, door.R, c.saved * H) if c.saved else None)
     else:
         trace = Trace(y, cnp.PyArray_NewCopy(c0, cnp.NPY_CORDER) if is_lstm else None)
-    if kind == cnp.NPY_FLOAT32:
+    if door.kind == cnp.NPY_FLOAT32:
         forward_of[float](<float*>NULL, cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep,
-                          None)
+                          out)
     else:
         forward_of[double](<double*>NULL, cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep,
-                           None)
-    final = layout.last(y)
+                           out)
+    final = door.last(out if y is None else y, initial[0])
     if is_lstm:
-        final = (final, layout.last(trace.c) if keep else trace.c)
-    return layout.outer(y, False), final, (packed, h0, c0, trace) if keep else None
+        final = (final, door.last(trace.c, initial[1]) if keep else door.restore(trace.c))
+    return door.unpack(y if out is None else out), final, (packed, h0, c0, trace) if keep else None
 
 
 def backward_at_once(cell, params, order, x, h0, c0, trace, dy, dstate, bint input_gradient, grads, bint add):
     """See `fastrnn.reference.backward_at_once`."""
-    cdef Layout layout = Layout(order)
     cdef cnp.ndarray W = params["W"], first = h0
-    cdef int kind = cnp.PyArray_TYPE(W)
-    cdef bint is_lstm = c0 is not None, placed = type(x) is Placed
-    if _blas or layout.T * layout.N == 0:
+    cdef Door door = Door(order, W)
+    cdef bint is_lstm = c0 is not None
+    if _blas or door.R == 0:
         return None
-    dy_rows = None if dy is None else layout.rows(dy, kind, first.shape[1])
-    states = states_of(dstate, is_lstm, kind, layout.N, first.shape[1], W.shape[1] // described(cell).cell.gates, True)
-    if dy_rows is None and dy is not None or states is None:
+    rows = None if dy is None else door.place(dy, first.shape[1])
+    final = door.states(dstate, is_lstm, first.shape[1], W.shape[1] // described(cell).cell.gates)
+    if rows is None and dy is not None or final is None:
         return None
-    dh, dc = states[0], states[1] if is_lstm else None
-    rows = recycled(kind, 2, layout.T * layout.N, W.shape[0]) if input_gradient else None
-    dx = Placed(rows, x.at) if placed and input_gradient else rows
-    if kind == cnp.NPY_FLOAT32:
-        backward_of[float](<float*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, dy_rows, None,
+    dh, dc, dx = door.sorted_copy(final[0]), door.sorted_copy(final[1]) if is_lstm else None, None
+    if input_gradient and door.ragged:
+        dx = door.blank(W.shape[0])
+    elif input_gradient:
+        dx = recycled(door.kind, 2, door.R, W.shape[0])
+        dx = Placed(dx, x.at) if type(x) is Placed else dx
+    if door.kind == cnp.NPY_FLOAT32:
+        backward_of[float](<float*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, rows, None,
                            dh, dc, dx, grads, add)
     else:
-        backward_of[double](<double*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, dy_rows,
-                            None, dh, dc, dx, grads, add)
-    return layout.outer(rows, placed) if input_gradient else None, states if is_lstm else dh
+        backward_of[double](<double*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, rows, None,
+                            dh, dc, dx, grads, add)
+    dstart = (door.restore(dh), door.restore(dc)) if is_lstm else door.restore(dh)
+    return None if dx is None else door.unpack(dx), dstart

@@ -75,6 +75,12 @@ cdef void clear_share(char* out, const int64_t* index, long row_bytes, long firs
 def blank(shape, dtype, cnp.ndarray index):
     """Like `empty`, with zeros in the rows of these numbers."""
     cdef cnp.ndarray out = empty(shape, dtype)
+    clear_rows(out, index)
+    return out
+
+
+cdef void clear_rows(cnp.ndarray out, cnp.ndarray index):
+    """Zeros in the rows of these numbers."""
     cdef const int64_t* numbers = <const int64_t*>cnp.PyArray_DATA(index)
     cdef char* to = <char*>cnp.PyArray_DATA(out)
     cdef long n = index.shape[0], row_bytes = out.shape[1] * out.itemsize
@@ -89,7 +95,6 @@ def blank(shape, dtype, cnp.ndarray index):
                 seats.take(threadid())
                 clear_share(to, numbers, row_bytes, split(n, 1, threadid(), team_size()),
                             split(n, 1, threadid() + 1, team_size()))
-    return out
 
 
 def gather(cnp.ndarray source, cnp.ndarray index):

@@ -552,8 +552,8 @@ cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
     return s.chunk
 
 
-include "batch.pxi"
 include "session.pxi"
 include "flat.pxi"
 include "gather.pxi"
+include "batch.pxi"
 include "dense.pxi"

@@ -18,7 +18,7 @@ from . import backend
 from ._arrays import as_shape
 from .cells import Cell, unique
 from .lookup import Lookup, table_gradient
-from .orders import Batch, Order, PackedRows, as_batch_sizes, full_batch, order_of
+from .orders import Batch, Order, PackedRows, Ragged, as_batch_sizes, full_batch, order_of
 from .params import Params
 from .scan import SILENT, Noise, Placed, Trace, in_order
 
@@ -225,8 +225,8 @@ def rnn_forward(
     W = params["W"]
     if not isinstance(params, Params):
         _check_order(params)
-    if lengths is None and mask is None and batch_sizes is None and noise is SILENT and not (batch_first or checkpoint):
-        found = _forward_at_once(cell, params, x, state, reverse, time_major, keep)
+    if mask is None and batch_sizes is None and noise is SILENT and not (batch_first or checkpoint):
+        found = _forward_at_once(cell, params, x, state, lengths, reverse, time_major, keep)
         if found is not None:
             return found
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
@@ -271,13 +271,25 @@ def rnn_forward(
 
 
 def _forward_at_once(
-    cell: Cell, params: Mapping[str, Array], x: Any, state: Any, reverse: bool, time_major: bool, keep: bool
+    cell: Cell,
+    params: Mapping[str, Array],
+    x: Any,
+    state: Any,
+    lengths: Any,
+    reverse: bool,
+    time_major: bool,
+    keep: bool,
 ) -> tuple[Array, Any, Tape | None] | None:
-    """`rnn_forward` of a full batch in arrays that the backend reads as they lie; None where it does not."""
+    """`rnn_forward` of a batch in arrays that the backend reads as they lie; None where it does not."""
     if type(x) is not np.ndarray or x.ndim != 3:
         return None
     T, N = x.shape[:2] if time_major else x.shape[1::-1]
-    order, module = full_batch(N, T, time_major, reverse, False), backend.current()
+    order: Order
+    if lengths is None:
+        order = full_batch(N, T, time_major, reverse, False)
+    else:
+        order = order_of(lengths, None, N, T, time_major, reverse, False)
+    module = backend.current()
     found = module.forward_at_once(cell, params, order, x, state, keep)
     if found is None:
         return None
@@ -320,7 +332,9 @@ def rnn_backward(
         Gradient with respect to the initial state.
     """
     cell, order = tape.cell, tape.order
-    is_plain = type(order) is Batch and type(tape.x) is not Lookup and tape.noise is SILENT and not tape.checkpoints
+    is_plain = (
+        type(order) in (Batch, Ragged) and type(tape.x) is not Lookup and tape.noise is SILENT and not tape.checkpoints
+    )
     if is_plain and dcells is None:
         found: tuple[Array | None, Any] | None = tape.module.backward_at_once(
             cell,

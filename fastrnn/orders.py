@@ -39,6 +39,7 @@ class Order:
     outer: tuple[int, ...]
     start: Array
     rows: Array
+    is_ragged = False
 
     def pack(self, x: Array) -> Array:
         """The caller's order, ``outer`` and features -> (R, D)."""
@@ -195,9 +196,11 @@ class Ragged(Order):
     mask, those are 0, 1, 2, ...
     """
 
+    is_ragged = True
+
     def __init__(self, lengths: Array, T: int, time_major: bool, reverse: bool, times: Array | None = None):
         N = len(lengths)
-        self.N, self.T = N, T
+        self.N, self.T, self.time_major = N, T, time_major
         self.outer = (T, N) if time_major else (N, T)
         self.order = np.argsort(-lengths, kind="stable")
         self.inverse = np.empty_like(self.order)
@@ -217,6 +220,8 @@ class Ragged(Order):
         self.seen[self.at] = np.arange(len(self.at))
         self.padding = np.flatnonzero(self.seen < 0)
         self.final_at = np.where(self.final >= 0, self.at[self.final], -1) if len(self.at) else self.final
+        # the same two in the caller's order
+        self.last_rows, self.last_places = self.final[self.inverse], self.final_at[self.inverse]
         # whether the caller's rows have the order of the packed ones: all of them, those of each step
         self.is_sorted = bool((self.order == np.arange(N)).all())
         beside = np.arange(len(self.at)) - np.repeat(self.start, self.rows)

@@ -23,8 +23,7 @@ sums by row of the table to which the gradients of those products are added; W h
 ``empty(shape, dtype)`` makes the (R, .) arrays: NumPy's own here, recycled memory in the compiled backend; ``blank``
 those of which only some rows will be written, ``new_parts`` those of gradients. ``gather`` brings rows of ragged
 batches into packed order and back, ``add_rows`` is its adjoint.
-``forward_at_once`` and ``backward_at_once`` may do all of `fastrnn.ops`'s work for a full batch; here they leave it
-there.
+``forward_at_once`` and ``backward_at_once`` may do all of `fastrnn.ops`'s work for a batch; here they leave it there.
 ``chunk_steps(cell, N, D, H, dtype)`` is the number of steps whose weight gradients the backend sums at a time, counted
 from the end of the scan: a scan cut there has the same sums.
 """
@@ -75,8 +74,8 @@ def blank(shape: tuple[int, int], dtype: np.dtype, index: Array) -> Array:
 
 
 def forward_at_once(cell: Any, params: Params, order: Any, x: Any, state: Any, keep: bool) -> None:
-    """What `fastrnn.ops.rnn_forward` gives for x in the order of a `fastrnn.orders.Batch`, with packed x, h0, c0 and
-    trace in the place of the tape; or None where it is to be done there."""
+    """What `fastrnn.ops.rnn_forward` gives for x in the order of a `fastrnn.orders.Batch` or `Ragged`, with packed x,
+    h0, c0 and trace in the place of the tape; or None where it is to be done there."""
 
 
 def backward_at_once(

@@ -1,4 +1,4 @@
-"""A full batch that the compiled backend runs in one go is the one that `fastrnn.ops` runs step by step."""
+"""A batch that the compiled backend runs in one go is the one that `fastrnn.ops` runs step by step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from cases import CELL_NAMES, VARIANTS, Case, as_parts, as_state, make_problem
 
 import fastrnn
 from fastrnn.ops import rnn_backward, rnn_forward
-from fastrnn.orders import full_batch
+from fastrnn.orders import full_batch, order_of
 
 kernels = pytest.importorskip("fastrnn.kernels")
 
-CASES = [Case("N4 T6 D5 H33", 4, 6, 5, 33), Case("N1 T7", 1, 7, 3, 16), Case("N5 T1", 5, 1, 3, 8)]
+CASES = [
+    Case("N4 T6 D5 H33", 4, 6, 5, 33),
+    Case("N1 T7", 1, 7, 3, 16),
+    Case("N5 T1", 5, 1, 3, 8),
+    Case("ragged", 5, 6, 4, 9, lengths=(2, 6, 0, 5, 6)),
+    Case("falling lengths", 4, 6, 4, 9, lengths=(6, 5, 2, 0)),
+    Case("ragged, reverse", 3, 6, 4, 9, lengths=(1, 3, 6), reverse=True),
+]
 
 
 def run(p, axes, state, time_major, keep, dstate=None, **options):
@@ -22,7 +29,8 @@ def run(p, axes, state, time_major, keep, dstate=None, **options):
     x, dy = (np.ascontiguousarray(part.swapaxes(0, 1)) if axes else part for part in (p.x, p.dy))
     if axes != time_major:
         x, dy = x.swapaxes(0, 1), dy.swapaxes(0, 1)
-    y, final, tape = rnn_forward(p.cell, p.params, x, state, time_major=time_major, reverse=p.reverse, keep=keep)
+    layout = {"time_major": time_major, "reverse": p.reverse}
+    y, final, tape = rnn_forward(p.cell, p.params, x, state, p.lengths, **layout, keep=keep)
     if not keep:
         return [y, *as_parts(final)]
     grads = {name: np.full_like(value, 2) for name, value in p.params.items()}
@@ -54,16 +62,21 @@ def test_the_same_bits(monkeypatch, cell, case, dtype):
 
 
 @pytest.mark.usefixtures("simd")
+@pytest.mark.parametrize("lengths", [None, [6, 1, 5, 0]], ids=["full", "ragged"])
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_it_is_done_at_once(cell):
+def test_it_is_done_at_once(cell, lengths):
     p = make_problem(cell, CASES[0]).cast("float32")
-    order, x, state = full_batch(4, 6, False, False, False), p.x, as_state(p.state)
+    order, x, state = order_of(lengths, None, 4, 6, False, False, False), p.x, as_state(p.state)
     y, final, (packed, h0, c0, trace) = kernels.forward_at_once(p.cell, p.params, order, x, state, True)
     assert y.shape == (4, 6, 33) and len(as_parts(final)) == len(p.state)
-    for turned in (p.dy, np.ascontiguousarray(p.dy.swapaxes(0, 1)).swapaxes(0, 1), None):
+    turned = np.ascontiguousarray(p.dy.swapaxes(0, 1)).swapaxes(0, 1)
+    for dy in (p.dy, turned, None):
         grads = {name: np.zeros_like(value) for name, value in p.params.items()}
-        arguments = (p.cell, p.params, order, packed, h0, c0, trace, turned, None, True, grads, True)
-        assert kernels.backward_at_once(*arguments) is not None
+        arguments = (p.cell, p.params, order, packed, h0, c0, trace, dy, None, True, grads, True)
+        found = kernels.backward_at_once(*arguments)
+        assert (found is None) == (
+            dy is turned and lengths is not None
+        )  # of a ragged one, rows in another order are copied
 
 
 @pytest.mark.usefixtures("simd")
