@@ -37,8 +37,10 @@ cdef class Door:
         return rows if by_time else Placed(rows, self.order._at) if by_batch else None
 
     cdef blank(self, long width):
-        """A ragged batch's memory for what has its order, zero where no step is."""
+        """Memory for what has the caller's order, zero where no step is."""
         cdef cnp.ndarray array = recycled(self.kind, 2, self.T * self.N, width)
+        if not self.ragged:
+            return Placed(array, self.order._at)
         clear_rows(array, self.order.padding)
         return Placed(array, self.order.at, self.order.together)
 
@@ -94,9 +96,11 @@ cdef class Door:
             if type(rows) is Placed:
                 return picked(rows.array, self.order.last_places, initial)
             return picked(rows, self.order.last_rows, initial)
+        first = self.order.start[self.T - 1]
+        if type(rows) is Placed:
+            return picked(rows.array, rows.at[first:first + self.N], initial)
         dims[0], dims[1] = self.N, initial.shape[1]
-        final, first = cnp.PyArray_SimpleNew(2, dims, self.kind), self.order.start[self.T - 1]
-        bytes = dims[1] * initial.itemsize
+        final, bytes = cnp.PyArray_SimpleNew(2, dims, self.kind), dims[1] * initial.itemsize
         memcpy(cnp.PyArray_DATA(final), <char*>memory(rows) + first * bytes, self.N * bytes)
         return final
 
@@ -138,7 +142,7 @@ def forward_at_once(cell, params, order, x, state, bint keep):
     if packed is None or initial is None:
         return None
     h0, c0 = door.sort(initial[0]), door.sort(initial[1]) if is_lstm else None
-    y, out = None, door.blank(P) if door.ragged else None
+    y, out = None, door.blank(P) if door.ragged or order.batch_first else None
     if out is not None and out.together:
         y, out = out, None
     elif out is None or keep:
@@ -172,11 +176,8 @@ def backward_at_once(cell, params, order, x, h0, c0, trace, dy, dstate, bint inp
     if rows is None and dy is not None or final is None:
         return None
     dh, dc, dx = door.sorted_copy(final[0]), door.sorted_copy(final[1]) if is_lstm else None, None
-    if input_gradient and door.ragged:
-        dx = door.blank(W.shape[0])
-    elif input_gradient:
-        dx = recycled(door.kind, 2, door.R, W.shape[0])
-        dx = Placed(dx, x.at) if type(x) is Placed else dx
+    if input_gradient:
+        dx = door.blank(W.shape[0]) if type(x) is Placed else recycled(door.kind, 2, door.R, W.shape[0])
     if door.kind == cnp.NPY_FLOAT32:
         backward_of[float](<float*>NULL, cell, params, x, h0, c0, SILENT, order.start, order.rows, trace, rows, None,
                            dh, dc, dx, grads, add)

@@ -225,8 +225,8 @@ def rnn_forward(
     W = params["W"]
     if not isinstance(params, Params):
         _check_order(params)
-    if mask is None and batch_sizes is None and noise is SILENT and not (batch_first or checkpoint):
-        found = _forward_at_once(cell, params, x, state, lengths, reverse, time_major, keep)
+    if mask is None and batch_sizes is None and noise is SILENT and not checkpoint:
+        found = _forward_at_once(cell, params, x, state, lengths, (time_major, reverse, batch_first), keep)
         if found is not None:
             return found
     dtype, D, H = W.dtype, W.shape[0], _hidden_size(cell, params)
@@ -276,19 +276,15 @@ def _forward_at_once(
     x: Any,
     state: Any,
     lengths: Any,
-    reverse: bool,
-    time_major: bool,
+    layout: tuple[bool, bool, bool],
     keep: bool,
 ) -> tuple[Array, Any, Tape | None] | None:
-    """`rnn_forward` of a batch in arrays that the backend reads as they lie; None where it does not."""
+    """`rnn_forward` of a batch in arrays that the backend reads as they lie; None where it does not. ``layout``:
+    time_major, reverse and batch_first."""
     if type(x) is not np.ndarray or x.ndim != 3:
         return None
-    T, N = x.shape[:2] if time_major else x.shape[1::-1]
-    order: Order
-    if lengths is None:
-        order = full_batch(N, T, time_major, reverse, False)
-    else:
-        order = order_of(lengths, None, N, T, time_major, reverse, False)
+    T, N = x.shape[:2] if layout[0] else x.shape[1::-1]
+    order: Order = full_batch(N, T, *layout) if lengths is None else order_of(lengths, None, N, T, *layout)
     module = backend.current()
     found = module.forward_at_once(cell, params, order, x, state, keep)
     if found is None:
