@@ -70,6 +70,15 @@ class Call:
         return self.rng
 
 
+_PLAIN, _PLAIN_TIME_MAJOR = Call(), Call(time_major=True)
+
+
+def _call(lengths: Any, mask: Any, time_major: bool) -> Call:
+    if lengths is None and mask is None:
+        return _PLAIN_TIME_MAJOR if time_major else _PLAIN
+    return Call(lengths, mask, time_major)
+
+
 @dataclass(slots=True, eq=False)
 class LayerTape:
     """What a layer's ``backward`` needs of one ``forward``. It refers to x and to the parameters: change neither
@@ -198,8 +207,7 @@ class StatefulLayer(Layer):
 
     def _batch(self, x: Any, time_major: bool) -> tuple[Any, bool]:
         """x with its batch axis, and whether it came as a single sequence without one."""
-        axes = x.ndim if type(x) is np.ndarray else np.ndim(x)
-        single = axes == (1 if self.takes_integers else 2)
+        single = np.ndim(x) == (1 if self.takes_integers else 2)
         if not single:
             return x, False
         x = np.asarray(x) if self.input_size is None else as_shape("x", x, self.dtype, ("T", self.input_size))
@@ -211,7 +219,9 @@ class StatefulLayer(Layer):
 
     def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, LayerTape]:
         """Run x, a batch or a single sequence: y, final state, tape."""
-        x, single = self._batch(x, call.time_major)
+        single = False
+        if type(x) is not np.ndarray or x.ndim != 3:
+            x, single = self._batch(x, call.time_major)
         if single and np.ndim(call.mask) == 1:
             call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
         y, state, record = self._run(x, state, call, keep)
@@ -255,7 +265,8 @@ class StatefulLayer(Layer):
         TypeError, ValueError
             An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
         """
-        y, state, _ = self._invoke(x, state, Call(lengths, mask, time_major), False)
+        call = _call(lengths, mask, time_major)
+        y, state, _ = self._invoke(x, state, call, False)
         return y, state
 
     def forward(
@@ -281,7 +292,9 @@ class StatefulLayer(Layer):
             square root of T for True, and `backward` computes the rest again. The compiled backend rounds the number
             up to what it sums at a time, and gives the same bits as without.
         """
-        return self._invoke(x, state, Call(lengths, mask, time_major, rng, checkpoint), True)
+        plain = rng is None and not checkpoint
+        call = _call(lengths, mask, time_major) if plain else Call(lengths, mask, time_major, rng, checkpoint)
+        return self._invoke(x, state, call, True)
 
     def backward(
         self, tape: LayerTape, dy: Any = None, dstate: Any = None, *, input_gradient: bool = True
