@@ -85,7 +85,8 @@ def test_what_is_left_to_the_general_way():
     order, state = full_batch(4, 6, False, False, False), as_state(p.state)
     wide = np.repeat(p.x, 2, axis=2)[..., ::2]
     swapped = p.x.astype(p.x.dtype.newbyteorder())
-    for x in (p.x.astype("float64"), p.x.tolist(), p.x[:, :5], p.x[..., :4], p.x[0], wide, swapped):
+    apart = [np.repeat(p.x, 2, axis=0)[::2], np.repeat(p.x, 2, axis=1)[:, ::2], np.concatenate([p.x, p.x], 2)[..., :5]]
+    for x in (*apart, p.x.astype("float64"), p.x.tolist(), p.x[:, :5], p.x[..., :4], p.x[0], wide, swapped):
         assert kernels.forward_at_once(p.cell, p.params, order, x, state, False) is None
     h, c = state
     for wrong in (h, (h,), (h, c, c), (h, c[:3]), (h, c.astype("float64")), (h, c.tolist()), (h.T.copy().T, c)):
