@@ -86,7 +86,18 @@ def test_what_is_left_to_the_general_way():
     wide = np.repeat(p.x, 2, axis=2)[..., ::2]
     swapped = p.x.astype(p.x.dtype.newbyteorder())
     apart = [np.repeat(p.x, 2, axis=0)[::2], np.repeat(p.x, 2, axis=1)[:, ::2], np.concatenate([p.x, p.x], 2)[..., :5]]
-    for x in (*apart, p.x.astype("float64"), p.x.tolist(), p.x[:, :5], p.x[..., :4], p.x[0], wide, swapped):
+    for x in (
+        *apart,
+        p.x[::-1],
+        p.x[:, ::-1],
+        p.x.astype("float64"),
+        p.x.tolist(),
+        p.x[:, :5],
+        p.x[..., :4],
+        p.x[0],
+        wide,
+        swapped,
+    ):
         assert kernels.forward_at_once(p.cell, p.params, order, x, state, False) is None
     h, c = state
     for wrong in (h, (h,), (h, c, c), (h, c[:3]), (h, c.astype("float64")), (h, c.tolist()), (h.T.copy().T, c)):
