@@ -32,8 +32,8 @@ cdef class Door:
         by_batch = (self.T == 1 or time == row) and (self.N == 1 or batch == self.T * row)
         rows = view_of(array, 2, self.T * self.N, width, 0)
         if self.ragged:
-            return Placed(rows, self.order.at, self.order.together) if self.time_major and by_time or (
-                not self.time_major and by_batch) else None
+            as_axes_say = by_time if self.time_major else by_batch
+            return Placed(rows, self.order.at, self.order.together) if as_axes_say else None
         return rows if by_time else Placed(rows, self.order._at) if by_batch else None
 
     cdef blank(self, long width):
@@ -80,6 +80,7 @@ cdef class Door:
         return picked(state, self.order.order, None) if self.ragged and not self.order.is_sorted else state
 
     cdef sorted_copy(self, cnp.ndarray state):
+        """The same, never ``state`` itself."""
         cdef object part = self.sort(state)
         return cnp.PyArray_NewCopy(state, cnp.NPY_CORDER) if part is state else part
 
