@@ -58,7 +58,7 @@ cdef bint projects_own_units(Scan[floating]* s) noexcept nogil:
 
 
 cdef long call_work(Scan[floating]* s) noexcept nogil:
-    """Threads for which a whole call has work enough."""
+    """How many threads a whole call has work enough for."""
     return step_work(s) * s.steps // CALL_PER_THREAD
 
 

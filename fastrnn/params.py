@@ -51,7 +51,8 @@ def _padded(size: int, dtype: np.dtype) -> int:
     return -(-size // block) * block
 
 
-def _parts(flat: Array, places: list[Place]) -> dict[str, Array]:
+def parts_of(flat: Array, places: list[Place]) -> dict[str, Array]:
+    """The views into a buffer that a layout's places are."""
     return {name: flat[first:last].reshape(shape) for name, first, last, shape in places}
 
 
@@ -86,7 +87,7 @@ class Params(dict[str, Array]):
         places = [(name, first, first + math.prod(shape), shape) for name, (first, shape) in layout.items()]
         ends = ((last, _padded(last, flat.dtype)) for _, _, last, _ in places)
         gaps = [slice(last, padded) for last, padded in ends if last < padded]
-        self._fill(dict(layout), places, gaps, flat, _parts(flat, places), is_part)
+        self._fill(dict(layout), places, gaps, flat, parts_of(flat, places), is_part)
 
     def _fill(
         self,
@@ -152,7 +153,7 @@ class Params(dict[str, Array]):
         """The same names and layout over another buffer, whose values stay."""
         if flat.shape != self.flat.shape:
             raise ValueError(f"flat must have shape {self.flat.shape}, got {flat.shape}")
-        return self._like(flat, _parts(flat, self._places), is_part)
+        return self._like(flat, parts_of(flat, self._places), is_part)
 
     def blank(self, module: ModuleType) -> Params:
         """The same names and layout over a buffer of a backend's, which holds anything."""

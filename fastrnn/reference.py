@@ -39,6 +39,7 @@ from numpy import empty as empty
 from .activations import sigmoid as sigmoid
 from .cells import Cell
 from .lookup import Lookup
+from .params import Place, parts_of
 from .scan import Noise, Placed, Trace, in_order
 
 Array = np.ndarray
@@ -50,10 +51,10 @@ Term = tuple[str, slice, Any, Array]
 EPS = 1e-5  # added to a variance before its root is taken
 
 
-def new_parts(size: int, dtype: np.dtype, places: list[Any]) -> tuple[Array, dict[str, Array]]:
-    """Like ``empty``, (size,), and views into it by name: ``places`` as `fastrnn.params` has them."""
+def new_parts(size: int, dtype: np.dtype, places: list[Place]) -> tuple[Array, dict[str, Array]]:
+    """Like ``empty``, (size,), and `fastrnn.params.parts_of` it."""
     flat = empty(size, dtype)
-    return flat, {name: flat[first:last].reshape(shape) for name, first, last, shape in places}
+    return flat, parts_of(flat, places)
 
 
 def gather(source: Array, index: Array) -> Array:
