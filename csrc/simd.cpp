@@ -337,8 +337,8 @@ template <class T> void product_back(const Product<T>* p, long row0, long row1, 
 
 long gap_unit(long, long) { return 0; }
 
-// Rows of a and b that are packed at a time: with 64 columns of float, 128 KB of b, which stay in L2 while a
-// passes by; fewer would load and store the tiles of the result more often.
+// Rows of b that are packed at a time: with 64 columns of float, 128 KB, which stay in L2 while a passes by; fewer would load
+// and store the tiles of the result more often.
 constexpr long OUTER_ROWS = 512;
 constexpr int OUTER_TILE = tile_rows(MAX_VECTORS);
 
@@ -350,9 +350,14 @@ template <class T> long outer_scratch(long M0, long M1, long columns) {
   return (left > turned ? left : turned) + OUTER_ROWS * MAX_VECTORS * width<T>;
 }
 
-// Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]: in a itself the column of a tile is a walk with a long
-// stride, which hits few sets of the cache. Some rows at a time, whole ones, and the next ones fetched meanwhile: another
-// thread may have written them, and from its cache single lines come slowly.
+// The left side of an outer product: element (k, i) of tile i / OUTER_TILE is at[i * i_stride + k * k_stride].
+template <class T> struct Left {
+  const T* at;
+  long k_stride, i_stride;
+};
+
+// Columns of a to tiles [columns / OUTER_TILE][k][OUTER_TILE]. Some rows at a time, whole ones, and the next ones fetched
+// meanwhile: another thread may have written them, and from its cache single lines come slowly.
 template <class T> void pack_left(const T* a, const int64_t* numbers, long lda, long M, long rows, T* packed) {
   constexpr long BLOCK = 16;
   for (long k0 = 0; k0 < rows; k0 += BLOCK) {
@@ -369,6 +374,18 @@ template <class T> void pack_left(const T* a, const int64_t* numbers, long lda, 
           std::memcpy(tile + k * OUTER_TILE, a + number_of(numbers, k) * lda + i, (M - i) * sizeof(T));
     }
   }
+}
+
+// Bytes from row to row of a matrix whose columns can be walked down where they stand: L2 keeps the lines of a block for the
+// tiles beside. With longer steps they fall into too few of its sets, and the matrix is packed. Not to pack takes 2 to 5 %
+// off training (N16 to N128, H64 to H256, one thread); 2 KB and more add 1 to 3 % (H512, H1024).
+constexpr long WALKED_STEP = 1024;
+
+// M columns of `rows` rows, by number where there are numbers, in `packed` where they have to be packed.
+template <class T> Left<T> left_side(const T* a, const int64_t* numbers, long lda, long M, long rows, T* packed) {
+  if (!numbers && lda * long(sizeof(T)) <= WALKED_STEP) return {a, lda, 1};
+  pack_left<T>(a, numbers, lda, M, rows, packed);
+  return {packed, OUTER_TILE, rows};
 }
 
 // Pack rows of b, NV vectors wide, and add them up.
@@ -401,12 +418,21 @@ void pack_right(const T* b, const int64_t* numbers, long ldb, long rows, long co
   }
 }
 
-// out (M, columns) = left' right, or +=, both packed.
+// out (M, columns) = left' right, or +=; right is packed: one panel, and nothing behind it to be fetched ahead.
 template <class T>
-void put_product(const T* left, long M, const T* right, long columns, long K, bool add, T* out, long ld) {
-  for (long i = 0; i < M; i += OUTER_TILE) {
-    Product<T> tile{K, columns, left + i * K, 1, OUTER_TILE, right, false, nullptr, out + i * ld, ld, add};
-    product<T>(&tile, 0, smaller(OUTER_TILE, M - i), 0, columns);
+void put_product(const Left<T>& left, long M, const T* right, long columns, long K, bool add, T* out, long ld) {
+  const int NV = int(vectors<T>(columns));
+  const bool whole = columns % width<T> == 0;
+  for (long i = 0; i < M; i += OUTER_TILE, out += OUTER_TILE * ld) {
+    const T* a = left.at + i * left.i_stride;
+    const int rows = int(smaller(OUTER_TILE, M - i));
+    const Product<T> tile{K, columns, a, 1, left.k_stride, right, false, nullptr, out, ld, add};
+    if (!whole || rows == 1) {
+      product<T>(&tile, 0, rows, 0, columns);
+      continue;
+    }
+    if (add) prefetch_tile(&tile, 0, rows, 0, NV);
+    kernel_for<T, false>(NV, rows)(a, nullptr, 1, left.k_stride, right, K, right, 0, out, nullptr, ld, nullptr, add);
   }
 }
 
@@ -428,11 +454,12 @@ template <class T> From<T> right_from(const fastrnn::Outer<T>* o, long k0) { ret
 // Rows k0..k0+K of a weight gradient.
 template <class T>
 void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
-  T* left[2] = {scratch, scratch + packed_side(o->M[0])};
-  T* right = left[1] + packed_side(o->M[1]);
+  T* packed[2] = {scratch, scratch + packed_side(o->M[0])};
+  T* right = packed[1] + packed_side(o->M[1]);
+  Left<T> left[2];
   for (int side = 0; side < 2; ++side) {
     const From<T> from = left_from(o, side, k0);
-    pack_left<T>(from.at, from.numbers, o->M[side], o->M[side], K, left[side]);
+    left[side] = left_side(from.at, from.numbers, o->M[side], o->M[side], K, packed[side]);
   }
   const From<T> b = right_from(o, k0);
   for (long column = column0; column < column1; column += right_panel<T>) {
@@ -447,9 +474,9 @@ void outer_rows(const fastrnn::Outer<T>* o, long k0, long K, long column0, long 
 template <class T>
 void outer_rows_transposed(const fastrnn::Outer<T>* o, long k0, long K, long column0, long column1, T* scratch) {
   const long rows = column1 - column0;
-  T *left = scratch, *right = scratch + packed_side(rows);
   const From<T> b = right_from(o, k0);
-  pack_left<T>(b.at + column0, b.numbers, o->ldb, rows, K, left);
+  const Left<T> left = left_side(b.at + column0, b.numbers, o->ldb, rows, K, scratch);
+  T* right = scratch + packed_side(rows);
   for (int side = 0; side < 2; ++side) {
     const long M = o->M[side];
     const From<T> from = left_from(o, side, k0);
