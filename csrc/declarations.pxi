@@ -89,6 +89,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
     cdef cppclass Kernels[T]:
         long lanes
         long (*first_unit)(long, long, bint, int, int) noexcept nogil
+        bint (*narrow)(long, long) noexcept nogil
         long (*packed_size)(long, long, long) noexcept nogil
         void (*pack)(T*, const T*, long, long, long, bint, long, long, long, long, long) noexcept nogil
         void (*forward)(int, const Forward[T]*, long, long, long, long) noexcept nogil

@@ -4,7 +4,7 @@ cdef class Affine:
     """y = x W + b, or x W', with W packed once; see `fastrnn.reference_flat.Affine`."""
     cdef Block block
     cdef object W, b
-    cdef bint is_float, transposed, blas
+    cdef bint is_float, transposed, blas, narrow
     cdef const Isa* isa
     cdef long K, columns
 
@@ -28,8 +28,9 @@ cdef class Affine:
 cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) except -1:
     if a.blas:
         return 0
+    a.narrow = k.narrow(a.K, FORWARD_ROWS)
     a.block = Block(k.packed_size(a.K, a.columns, 1) * sizeof(floating))
-    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, a.K >= NARROW_K, 1 if a.transposed else a.columns,
+    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, a.narrow, 1 if a.transposed else a.columns,
            a.K if a.transposed else 1, 0, 0, a.columns)
     a.W = None
     return 0
@@ -48,7 +49,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
              b != NULL, y, columns)
         return 0
     product.K, product.columns, product.a, product.row_stride, product.k_stride = K, columns, x, K, 1
-    product.panels, product.narrow, product.bias, product.out = <floating*>a.block.start, K >= NARROW_K, b, y
+    product.panels, product.narrow, product.bias, product.out = <floating*>a.block.start, a.narrow, b, y
     product.ld, product.add = columns, False
     if threads == 1:
         k.product(&product, 0, R, 0, columns)

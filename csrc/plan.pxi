@@ -21,13 +21,9 @@ cdef extern from *:
     // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N64 T50 H512); with 3 MB, 3 % more. Where weights
     // leave L2 room, steps that fetch the tape's lines before they write them are faster still: see fetches_ahead().
     static const long STREAM_BYTES = 8 * 1024 * 1024;
-    // Rows and K of a product for which panels are narrow: more rows than a tile of wide ones has, and wide panels that
-    // do not stay in L1 (48 KB).
-    static const long NARROW_ROWS = 7;
-    static const long NARROW_K = 192;
     """
     const long CHUNK_BYTES, LEAST_CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD
-    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, NARROW_ROWS, NARROW_K
+    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -74,7 +70,7 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
                 K = s.S  # W's panels are cut as U's are
             else:
                 rows *= s.chunk  # which is projected at once
-        w.narrow = not w.back and K >= NARROW_K and rows >= max(NARROW_ROWS, s.threads * ROWS_PER_THREAD)
+        w.narrow = not w.back and rows >= s.threads * ROWS_PER_THREAD and s.kernels.narrow(K, rows)
 
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:

@@ -223,6 +223,8 @@ template <class T> struct Kernels {
   long lanes;
   // First of a thread's share of n units (columns when G = 1): shares do not divide what panels have in common.
   long (*first_unit)(long n, long G, bool narrow, int thread, int threads);
+  // Whether the panels of products of so many rows are to be narrow.
+  bool (*narrow)(long K, long rows);
   // Elements of a packed (K, G*H) matrix.
   long (*packed_size)(long K, long H, long G);
   // Pack units first..last of the matrix whose element (k, unit, gate) is src[k*k_stride + unit*unit_stride +
