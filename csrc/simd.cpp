@@ -190,7 +190,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   const Forward<T> turned = lone ? of_vectors(s, row0) : s;
   if (row1 - row0 == 1) {
     if (s.input) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-    prefetch_row(s.a + row0 * s.K, s.K);
+    if (s.K > 0) prefetch_row(s.a + row0 * s.K, s.K);
   }
   Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
   Fetch<T> fetch(s.next, all_k(o, row1 - row0));
@@ -232,7 +232,7 @@ void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long 
   Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
   Fetch<T> fetch(s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
-  if (row1 - row0 == 1) prefetch_row(s.a + row0 * s.a_ld, s.K);
+  if (row1 - row0 == 1 && s.K > 0) prefetch_row(s.a + row0 * s.a_ld, s.K);
   for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
                  if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1 && !s.fetched)
