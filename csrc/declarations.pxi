@@ -22,7 +22,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         bint add
         const int64_t* a_rows
         const int64_t* out_rows
-        long gap_at, gap
+        long matrix_ld, gap_at, gap
     cdef cppclass Ahead[T]:
         pass
     cdef cppclass Forward[T]:
@@ -32,6 +32,8 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const T* a
         const T* panels
         bint narrow
+        const T* sums
+        long sums_ld
         const Product[T]* input
     cdef cppclass Backward[T]:
         bint backwards
@@ -133,7 +135,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         long ld
         bint transposed
         long K, units, gates
-        bint back, narrow
+        bint back, narrow, unpacked
         T* packed
     cdef cppclass Op:
         int action
@@ -174,7 +176,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, interleaved, backwards, by_rows, apart, keep, add, stream
+        bint blas, packed, for_good, interleaved, backwards, by_rows, apart, keep, add, stream
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start
@@ -243,6 +245,7 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find_forward[T](const Scan[T]&, long t, long row, At[T]*)
     void find_backward[T](const Scan[T]&, long t, long low, long row_of_pre, At[T]*)
     Product[T] projection[T](const Scan[T]&, int p, long low)
+    Product[T] step_product[T](const Scan[T]&, const Weight[T]&, const T* left)
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)

@@ -1,15 +1,17 @@
 # Products of whole matrices: what layers without a scan are made of.
 
 cdef class Affine:
-    """y = x W + b, or x W', with W packed once; see `fastrnn.reference_flat.Affine`."""
+    """y = x W + b, or x W', with W packed once; see `fastrnn.reference_flat.Affine`. ``unpacked``: as it lies, for few
+    rows."""
     cdef Block block
     cdef object W, b
-    cdef bint is_float, transposed, blas, narrow
+    cdef bint is_float, transposed, unpacked, blas, narrow
     cdef const Isa* isa
     cdef long K, columns
 
-    def __cinit__(self, W, b, bint transposed=False):
+    def __cinit__(self, W, b, bint transposed=False, bint unpacked=False):
         self.is_float, self.transposed, self.blas, self.isa = W.dtype == np.float32, transposed, _blas, _isa
+        self.unpacked = unpacked
         self.K, self.columns = W.shape[::-1] if transposed else W.shape
         self.W, self.b = W, b
         if self.is_float:
@@ -26,7 +28,7 @@ cdef class Affine:
 
 
 cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) except -1:
-    if a.blas:
+    if a.blas or a.unpacked:
         return 0
     a.narrow = k.narrow(a.K, FORWARD_ROWS)
     a.block = Block(k.packed_size(a.K, a.columns, 1) * sizeof(floating))
@@ -49,8 +51,9 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
              b != NULL, y, columns)
         return 0
     product.K, product.columns, product.a, product.row_stride, product.k_stride = K, columns, x, K, 1
-    product.panels, product.narrow, product.bias, product.out = <floating*>a.block.start, a.narrow, b, y
-    product.ld, product.add = columns, False
+    product.panels = <floating*>memory(a.W) if a.unpacked else <floating*>a.block.start
+    product.matrix_ld = columns if a.unpacked else 0
+    product.narrow, product.bias, product.out, product.ld, product.add = a.narrow, b, y, columns, False
     if threads == 1:
         k.product(&product, 0, R, 0, columns)
         return 0
@@ -63,7 +66,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
 
 def affine(x, W, b, y, bint transposed=False):
     """y = x W + b, or x W'; see `fastrnn.reference_flat.affine`."""
-    Affine(W, b, transposed).run(x, y)
+    Affine(W, b, transposed, not transposed and len(x) < PACKED_ROWS).run(x, y)
 
 
 def add_outer(x, d, dW, db):

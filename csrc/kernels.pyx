@@ -115,6 +115,8 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
     cdef long row, column, first, last, k
     for k in range(s.n_weights):
         w = &s.weight[k]
+        if w.unpacked:
+            continue
         row, column = 1 if w.transposed else w.ld, w.ld if w.transposed else 1
         first, last = first_unit(s, w, w.units, thread, threads), first_unit(s, w, w.units, thread + 1, threads)
         if w.back:
@@ -146,7 +148,8 @@ cdef void multiply(
         return
     product.K, product.columns = w.K, columns
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
-    product.panels, product.narrow, product.bias = w.packed, w.narrow, bias
+    product.panels, product.narrow, product.bias = w.source if w.unpacked else w.packed, w.narrow, bias
+    product.matrix_ld = w.ld if w.unpacked else 0
     product.out, product.ld, product.add = out, ld, add
     product.a_rows, product.out_rows = left_rows, out_rows
     if w.back:
@@ -232,7 +235,7 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
 
 cdef bint makes_input(Scan[floating]* s) noexcept nogil:
     """Whether the steps project their own input: one step alone does, which saves a pass over pre and a barrier."""
-    return s.interleaved and s.steps == 1
+    return s.interleaved and s.steps == 1 and not s.weight[0].unpacked
 
 
 cdef void forward_step(
@@ -242,20 +245,24 @@ cdef void forward_step(
     """One elementwise step and the product in front of it, for rows row0..row1."""
     cdef long unit0 = 0, unit1 = s.H
     cdef const Weight[floating]* w = NULL
-    cdef Product[floating] input
-    step.K, step.narrow, step.input = 0, False, <const Product[floating]*>NULL
+    cdef Product[floating] input, product
+    step.K, step.narrow, step.sums, step.input = 0, False, <const floating*>NULL, <const Product[floating]*>NULL
     if op.input >= 0 and makes_input(s):
         input = projection(s[0], op.input, 0)
         step.input = &input
     if op.weight >= 0:
         w = &s.weight[op.weight]
-        if s.blas:
-            multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
-                     at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
-        else:
-            step.K, step.a, step.panels, step.narrow = w.K, at[op.left].at, w.packed, w.narrow
     if not s.by_rows:
         unit0, unit1 = first_unit(s, w, s.H, thread, threads), first_unit(s, w, s.H, thread + 1, threads)
+    if w != NULL and s.blas:
+        multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
+                 at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
+    elif w != NULL and w.unpacked:
+        product = step_product(s[0], w[0], <const floating*>at[op.left].at)
+        s.kernels.product(&product, row0, row1, unit0, unit1)
+        step.sums, step.sums_ld = s.product, product.ld
+    elif w != NULL:
+        step.K, step.a, step.panels, step.narrow = w.K, at[op.left].at, w.packed, w.narrow
     s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 

@@ -36,7 +36,7 @@ template <class T> struct Composer {
   const int o_block = cell.gates - 1, early = cell.coupled ? 1 : 2;  // LSTM's blocks that see c before the step
 
   int weigh(const Matrix<T>& m, bool transposed, long K, long units, long gates) {
-    s.weight[s.n_weights] = {m.at, m.ld, transposed != m.transposed, K, units, gates, false, false, nullptr};
+    s.weight[s.n_weights] = {m.at, m.ld, transposed != m.transposed, K, units, gates, false, false, false, nullptr};
     return s.n_weights++;
   }
 

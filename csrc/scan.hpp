@@ -57,13 +57,13 @@ template <class T> struct Matrix {
 };
 
 // A matrix that products multiply from the right: (K, gates*units), or its transpose where `transposed`; `back`: packed for
-// the gradient of the input; `narrow`: in panels for many rows.
+// the gradient of the input; `narrow`: in panels for many rows; `unpacked`: read as it lies.
 template <class T> struct Weight {
   const T* source;
   long ld;
   bool transposed;
   long K, units, gates;
-  bool back, narrow;
+  bool back, narrow, unpacked;
   T* packed;
 };
 
@@ -132,7 +132,8 @@ template <class T> struct Scan {
   Rules<T> rules;
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
-  bool packed = false;  // weights are packed already: a session's, kept from call to call
+  bool packed = false;    // weights are packed already
+  bool for_good = false;  // they are packed once for many calls: a session's
   bool interleaved = false;  // W's panels lie as U's do, gates side by side, so that a step may project its own input
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;
@@ -190,7 +191,7 @@ template <class T> struct Scan {
   T* total = nullptr;          // (chunk*N, S): dh
   T* dinner = nullptr;         // (N, H)
   T* dc_last = nullptr;        // (N, H): gradient of c that zoneout passes to the step before
-  T* product = nullptr;        // (N, max(S, H)): a product by BLAS
+  T* product = nullptr;        // a step's product that is made apart: (N, gates*H) forward, (N, max(S, H)) by BLAS
   T* outer = nullptr;          // (threads, outer_scratch)
   int64_t *numbers = nullptr, *places = nullptr;  // (chunk*N): a Share's, of several steps
   int64_t* turned = nullptr;   // (chunk*N) backward: row of pre of a packed row, the opposite of numbers

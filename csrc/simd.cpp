@@ -7,6 +7,7 @@
 #include "flat.hpp"
 #include "product.hpp"
 #include "rows.hpp"
+#include "unpacked.hpp"
 #include "vec.hpp"
 
 namespace {
@@ -175,6 +176,17 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
   Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : n);
 }
 
+// A tile of a product that has been made apart.
+template <int G, class T>
+const Vec<T>* take_sums(const Forward<T>& s, Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+  constexpr int V = width<T>;
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < units; ++v)
+      for (int g = 0; g < G; ++g)
+        tile[r * stride + v * G + g] = load<T>(s.sums + (row + r) * s.sums_ld + g * s.H + (u + v) * V, int(smaller(V, s.H - (u + v) * V)));
+  return tile;
+}
+
 // The k of all tiles of some rows, at least.
 template <class T> FASTRNN_INLINE long all_k(const Operands<T>& o, long rows) {
   const long vectors = o.layout.units * o.layout.G;
@@ -200,6 +212,8 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
                  if (s.input) make_tile<Cell::G>(s.input, row, rows, u, units, s.backwards);
                },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+                 alignas(64) Vec<T> made[MAX_ROWS * most_vectors(Cell::G)];
+                 if (s.sums) tile = take_sums<Cell::G>(s, made, stride, row, rows, u, units);
                  const int whole = int(smaller(units, s.H / V - u));
                  if (lone) stride = Cell::G, rows = whole;
                  for (int v = 0; v < whole; v += lone ? whole : 1)
@@ -322,6 +336,7 @@ template <class T> void product_of_rows(const Product<T>* p, long row0, long row
 
 template <class T>
 void product(const Product<T>* p, long row0, long row1, long column0, long column1) {
+  if (p->matrix_ld) return product_unpacked(*p, row0, row1, column0, column1);
   if (p->gates == 1 && row1 - row0 > 1 && p->K > 0 && p->columns % width<T> == 0)
     return product_of_rows(p, row0, row1, column0, column1);
   switch (p->gates) {

@@ -50,6 +50,7 @@ template <class T> struct Product {
   bool add;
   const int64_t* a_rows = nullptr;    // the product's row r is row a_rows[r] of a, and row r where null
   const int64_t* out_rows = nullptr;  // the same of out
+  long matrix_ld = 0;                 // not 0: panels is the matrix as it lies, by rows so far apart; never with `add`
   long gap_at = 0, gap = 0;           // of product_back: from gap_at on, elements of a's rows stand gap further
   int gates = 1;
   long block[MAX_GATES] = {};
@@ -71,6 +72,8 @@ template <class T> struct Forward {
   const T* a;       // (rows, K), ld K: the state before, or r*h for GRU_BEFORE_OUTPUT
   const T* panels;  // packed (K, G*H); see Kernels::pack
   bool narrow;
+  const T* sums;    // (rows, ld sums_ld): the product that has been made apart, with K = 0; null: none has
+  long sums_ld;
   const Product<T>* input;  // makes the rows and units of pre just before they are read; null: they are there
   const T* pre;     // (rows, ld pre_ld): projected input and biases, one block after another from block 0
   long pre_ld;
