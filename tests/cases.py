@@ -131,7 +131,10 @@ LARGE_CASES = (
     Case("N9 T20 D150 H65", 9, 20, 150, 65),
     Case("N1 T70 D40 H130", 1, 70, 40, 130),
     Case("N50 T3 D200 H200", 50, 3, 200, 200),
-    Case("N9 T3 D5 H210", 9, 3, 5, 210),
+    Case("N9 T3 D5 H210", 9, 3, 5, 210),  # too few rows for matrices to be packed
+    Case("N1 T9 D210 H150", 1, 9, 210, 150),
+    Case("N45 T3 D5 H33", 45, 3, 5, 33),  # rows enough
+    Case("N45 T3 D17 H7", 45, 3, 17, 7),
     Case("N20 T70 D40 H65, reverse", 20, 70, 40, 65, reverse=True),
     Case("N20 T70 D3 H65, ragged", 20, 70, 3, 65, lengths=tuple(0 if n == 7 else 70 - 3 * n for n in range(20))),
 )

@@ -34,9 +34,11 @@ def cases() -> list[Case]:
     """Full, reverse and ragged batches of every size."""
     full = [Case(f"N{N} H{H}", N, T, D, H, reverse=H == 7) for N, H in itertools.product(ROWS, UNITS)]
     ragged = [Case(f"ragged H{H}", 7, T, D, H, lengths=(3, 1, 0, 2, 3, 3, 1)) for H in UNITS]
-    narrow = Case("panels of many rows", 9, T, 193, 196)
+    packed = [Case(f"N45 H{H}", 45, T, D, H) for H in UNITS]
+    unpacked = [Case(f"N{N} H131", N, T, D, 131) for N in (1, 3, 7)]
+    narrow = Case("panels of many rows", 43, T, 193, 196)
     tape = Case("a tape that leaves L2", 80, 60, D, 40, lengths=tuple(60 - k % 30 for k in range(80)))
-    return [*full, *ragged, narrow, tape, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
+    return [*full, *ragged, *packed, *unpacked, narrow, tape, Case("no rows", 0, T, D, 7), Case("no steps", 3, 0, D, 7)]
 
 
 def option_cases() -> list[Case]:
