@@ -66,7 +66,7 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
 
 def affine(x, W, b, y, bint transposed=False):
     """y = x W + b, or x W'; see `fastrnn.reference_flat.affine`."""
-    Affine(W, b, transposed, not transposed and len(x) < PACKED_ROWS).run(x, y)
+    Affine(W, b, transposed, not transposed and len(x) < rows_to_pack(W.size)).run(x, y)
 
 
 def add_outer(x, d, dW, db):

@@ -23,13 +23,13 @@ cdef extern from *:
     static const long STREAM_BYTES = 8 * 1024 * 1024;
     // Rows that multiply a matrix in a call, at once or a step at a time, from which on it is packed: fewer do not repay
     // that. A call of one row and 10 steps takes 5 to 35 % less time, one of 100 steps 1 to 4 % (H128 to H512, one
-    // thread). Smaller recurrent weights are packed in no time.
+    // thread). A small matrix is packed in no time: for as many steps as there are, and for a few rows at once.
     static const long PACKED_ROWS = 128;
     static const long PACKED_STEP_ROWS = 24;
-    static const long PACKED_STEP_SIZE = 16 * 1024;
+    static const long SMALL_MATRIX = 16 * 1024;
     """
     const long CHUNK_BYTES, LEAST_CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD
-    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_ROWS, PACKED_STEP_ROWS, PACKED_STEP_SIZE
+    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_ROWS, PACKED_STEP_ROWS, SMALL_MATRIX
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -87,12 +87,17 @@ cdef void leave_unpacked(Scan[floating]* s) noexcept nogil:
     cdef long rows = all_rows(s), k
     cdef Weight[floating]* w
     for k in range(s.segments if s.codes == NULL else 0):
-        s.weight[k].unpacked = rows < PACKED_ROWS and not s.weight[k].transposed
+        w = &s.weight[k]
+        w.unpacked = not w.transposed and rows < rows_to_pack(w.K * w.units * w.gates)
     for k in range(s.ops):
         if s.op[k].action == STEP and s.op[k].weight >= 0:
             w = &s.weight[s.op[k].weight]
-            w.unpacked = (rows < PACKED_STEP_ROWS and not w.transposed
-                          and w.K * w.units * w.gates > PACKED_STEP_SIZE)
+            w.unpacked = not w.transposed and rows < PACKED_STEP_ROWS and w.K * w.units * w.gates > SMALL_MATRIX
+
+
+cdef long rows_to_pack(long size) noexcept nogil:
+    """Rows at once from which on a matrix is packed."""
+    return PACKED_STEP_ROWS if size <= SMALL_MATRIX else PACKED_ROWS
 
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:

