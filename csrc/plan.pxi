@@ -21,15 +21,15 @@ cdef extern from *:
     // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N64 T50 H512); with 3 MB, 3 % more. Where weights
     // leave L2 room, steps that fetch the tape's lines before they write them are faster still: see fetches_ahead().
     static const long STREAM_BYTES = 8 * 1024 * 1024;
-    // Rows that multiply a matrix in a call, at once or a step at a time, from which on it is packed: fewer do not repay
-    // that. A call of one row and 10 steps takes 5 to 35 % less time, one of 100 steps 1 to 4 % (H128 to H512, one
-    // thread). A small matrix is packed in no time: for as many steps as there are, and for a few rows at once.
+    // Rows that multiply a matrix in a call from which on it is packed: fewer do not repay that. Nor do few steps repay
+    // the packing of recurrent weights. A call of one row and 10 steps takes 5 to 35 % less time, one of 100 steps 1 to
+    // 4 % (H128 to H512, one thread). A small matrix is packed in no time: for any steps, and for as few rows at once.
     static const long PACKED_ROWS = 128;
-    static const long PACKED_STEP_ROWS = 24;
+    static const long PACKED_STEPS = 20;
     static const long SMALL_MATRIX = 16 * 1024;
     """
     const long CHUNK_BYTES, LEAST_CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD
-    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_ROWS, PACKED_STEP_ROWS, SMALL_MATRIX
+    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_ROWS, PACKED_STEPS, SMALL_MATRIX
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -83,8 +83,8 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
 
 cdef void leave_unpacked(Scan[floating]* s) noexcept nogil:
     """Fill in which matrices a call forward reads as they lie, since its rows do not repay packing: W and those of
-    steps, if they lie by rows."""
-    cdef long rows = all_rows(s), k
+    steps, if they lie by rows. Threads that split units read pieces of rows, and repay it with half the steps."""
+    cdef long rows = all_rows(s), steps = s.steps if s.threads == 1 or s.by_rows else 2 * s.steps, k
     cdef Weight[floating]* w
     for k in range(s.segments if s.codes == NULL else 0):
         w = &s.weight[k]
@@ -92,12 +92,13 @@ cdef void leave_unpacked(Scan[floating]* s) noexcept nogil:
     for k in range(s.ops):
         if s.op[k].action == STEP and s.op[k].weight >= 0:
             w = &s.weight[s.op[k].weight]
-            w.unpacked = not w.transposed and rows < PACKED_STEP_ROWS and w.K * w.units * w.gates > SMALL_MATRIX
+            w.unpacked = (not w.transposed and rows < PACKED_ROWS and steps < PACKED_STEPS
+                          and w.K * w.units * w.gates > SMALL_MATRIX)
 
 
 cdef long rows_to_pack(long size) noexcept nogil:
     """Rows at once from which on a matrix is packed."""
-    return PACKED_STEP_ROWS if size <= SMALL_MATRIX else PACKED_ROWS
+    return PACKED_STEPS if size <= SMALL_MATRIX else PACKED_ROWS
 
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:

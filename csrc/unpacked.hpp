@@ -110,37 +110,35 @@ void multiply_down(const Product<T>& p, long row0, long row1, long k0, long k1, 
     kernels[tiles.first(t + 1) - tiles.first(t) - 1](p, row0 + tiles.first(t), k0, k1, column, n, ahead && t == 0, out);
 }
 
-template <class T> void multiply_columns(const Product<T>& p, long row0, long row1, long column0, long column1, T* out) {
-  constexpr long V = width<T>, strip = MAX_VECTORS * V;
-  const long whole = column1 - (column1 - column0) % V;
-  if (row1 - row0 < FEW) {
-    for (long k = 0, n; k < p.K; k += n) {
-      n = p.K - k < ALONG ? 1 : ALONG;
-      (n == 1 ? multiply_along<T, 1> : multiply_along<T, ALONG>)(p, int(row1 - row0), row0, k, column0, whole, out);
-    }
-  } else {
-    for (long k0 = 0, k1; k0 < p.K; k0 = k1) {
-      k1 = smaller(k0 + DOWN, p.K);
-      long c = column0;
-      for (; c + strip <= whole; c += strip)
-        multiply_down<T, MAX_VECTORS>(p, row0, row1, k0, k1, c, V, c + 2 * strip <= whole, out);
-      for (; c < whole; c += V) multiply_down<T, 1>(p, row0, row1, k0, k1, c, V, false, out);
-    }
-  }
-  // the columns that are left, and those before them again, which come out as they were: a whole vector takes less time
-  const int n = int(smaller(V, column1 - column0));
-  if (whole < column1) multiply_down<T, 1>(p, row0, row1, 0, p.K, column1 - n, n, false, out);
+// Rows k0..k1 of the matrix, whole vectors of columns.
+template <class T>
+void multiply_block(const Product<T>& p, long row0, long row1, long k0, long k1, long column0, long column1, T* out) {
+  constexpr int V = width<T>, strip = MAX_VECTORS * V;
+  const int rows = int(row1 - row0);
+  if (rows < FEW && k1 - k0 == ALONG) return multiply_along<T, ALONG>(p, rows, row0, k0, column0, column1, out);
+  if (rows < FEW) return multiply_along<T, 1>(p, rows, row0, k0, column0, column1, out);
+  long c = column0;
+  for (; c + strip <= column1; c += strip)
+    multiply_down<T, MAX_VECTORS>(p, row0, row1, k0, k1, c, V, c + 2 * strip <= column1, out);
+  for (; c < column1; c += V) multiply_down<T, 1>(p, row0, row1, k0, k1, c, V, false, out);
 }
 
 template <class T> void product_unpacked(const Product<T>& p, long row0, long row1, long column0, long column1) {
   if (row0 >= row1) return;
   bool joined = column0 == 0 && column1 == p.columns;  // the gates' columns follow one another, here and there
   for (int g = 0; g < p.gates; ++g) joined = joined && p.block[g] == g * p.columns;
-  if (joined) return multiply_columns(p, row0, row1, 0, p.gates * p.columns, p.out);
-  for (int g = 0; g < p.gates; ++g) {
-    const long first = g * p.columns;
-    multiply_columns(p, row0, row1, first + column0, first + column1, p.out + p.block[g] - first);
+  const long columns = joined ? p.gates * p.columns : column1 - column0, whole = columns - columns % width<T>;
+  const int gates = joined ? 1 : p.gates;
+  const auto first = [&](int g) { return g * p.columns + column0; };
+  const auto out = [&](int g) { return p.out + p.block[g] - g * p.columns; };
+  for (long k0 = 0, k1; k0 < p.K; k0 = k1) {
+    k1 = row1 - row0 >= FEW ? smaller(k0 + DOWN, p.K) : p.K - k0 >= ALONG ? k0 + ALONG : k0 + 1;
+    for (int g = 0; g < gates; ++g) multiply_block(p, row0, row1, k0, k1, first(g), first(g) + whole, out(g));
   }
+  // the columns that are left, and those before them again, which come out as they were: a whole vector takes less time
+  const int n = int(smaller(width<T>, columns));
+  for (int g = 0; g < gates && whole < columns; ++g)
+    multiply_down<T, 1>(p, row0, row1, 0, p.K, first(g) + columns - n, n, false, out(g));
 }
 
 }  // namespace
