@@ -89,7 +89,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         T* dlogits
         double* losses
     cdef cppclass Kernels[T]:
-        long lanes
+        long lanes, packed_rows
         long (*first_unit)(long, long, bint, int, int) noexcept nogil
         bint (*narrow)(long, long) noexcept nogil
         long (*packed_size)(long, long, long) noexcept nogil

@@ -66,7 +66,8 @@ cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, flo
 
 def affine(x, W, b, y, bint transposed=False):
     """y = x W + b, or x W'; see `fastrnn.reference_flat.affine`."""
-    Affine(W, b, transposed, not transposed and len(x) < rows_to_pack(W.size)).run(x, y)
+    cdef long rows = _isa.f32.packed_rows if W.dtype == np.float32 else _isa.f64.packed_rows
+    Affine(W, b, transposed, not transposed and len(x) < rows_to_pack(rows, W.size)).run(x, y)
 
 
 def add_outer(x, d, dW, db):

@@ -21,15 +21,13 @@ cdef extern from *:
     // caches, a training step takes 1 to 7 % less time (GRU, LSTM; N64 T50 H512); with 3 MB, 3 % more. Where weights
     // leave L2 room, steps that fetch the tape's lines before they write them are faster still: see fetches_ahead().
     static const long STREAM_BYTES = 8 * 1024 * 1024;
-    // Rows that multiply a matrix in a call from which on it is packed: fewer do not repay that. Nor do few steps repay
-    // the packing of recurrent weights. A call of one row and 10 steps takes 5 to 35 % less time, one of 100 steps 1 to
-    // 4 % (H128 to H512, one thread). A small matrix is packed in no time: for any steps, and for as few rows at once.
-    static const long PACKED_ROWS = 128;
+    // Steps that repay the packing of recurrent weights. A call of one row and 10 steps takes 5 to 35 % less time
+    // without (H128 to H512, one thread). A small matrix is packed in no time: for any steps, and for as few rows at once.
     static const long PACKED_STEPS = 20;
     static const long SMALL_MATRIX = 16 * 1024;
     """
     const long CHUNK_BYTES, LEAST_CHUNK_BYTES, FORWARD_ROWS, GRADIENT_ROWS, ROWS_PER_THREAD, STEP_PER_THREAD
-    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_ROWS, PACKED_STEPS, SMALL_MATRIX
+    const long CALL_PER_THREAD, ROWS_PER_STEP, STREAM_BYTES, PACKED_STEPS, SMALL_MATRIX
 
 
 cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
@@ -88,17 +86,17 @@ cdef void leave_unpacked(Scan[floating]* s) noexcept nogil:
     cdef Weight[floating]* w
     for k in range(s.segments if s.codes == NULL else 0):
         w = &s.weight[k]
-        w.unpacked = not w.transposed and rows < rows_to_pack(w.K * w.units * w.gates)
+        w.unpacked = not w.transposed and rows < rows_to_pack(s.kernels.packed_rows, w.K * w.units * w.gates)
     for k in range(s.ops):
         if s.op[k].action == STEP and s.op[k].weight >= 0:
             w = &s.weight[s.op[k].weight]
-            w.unpacked = (not w.transposed and rows < PACKED_ROWS and steps < PACKED_STEPS
+            w.unpacked = (not w.transposed and rows < s.kernels.packed_rows and steps < PACKED_STEPS
                           and w.K * w.units * w.gates > SMALL_MATRIX)
 
 
-cdef long rows_to_pack(long size) noexcept nogil:
-    """Rows at once from which on a matrix is packed."""
-    return PACKED_STEPS if size <= SMALL_MATRIX else PACKED_ROWS
+cdef long rows_to_pack(long rows, long size) noexcept nogil:
+    """Rows at once from which on a matrix of this size is packed; ``rows``: a large one."""
+    return min(rows, PACKED_STEPS) if size <= SMALL_MATRIX else rows
 
 
 cdef bint streams_gates(Scan[floating]* s) noexcept nogil:

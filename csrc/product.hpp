@@ -15,6 +15,9 @@ constexpr int tile_rows(int NV) {
 }
 constexpr int MAX_ROWS = 8;
 constexpr int MAX_VECTORS = 4;
+// Of a strip of columns that several rows are multiplied by. With 16 registers four rows of three vectors make as many sums as
+// three of four, and batches come by fours.
+constexpr int STRIP_VECTORS = FASTRNN_REGISTERS == 16 ? 3 : 4;
 
 // Panels that one row works on at once. Three vectors are too few independent chains to fill the pipeline; four are as many
 // as L2 feeds, faster from one place than from two.

@@ -364,15 +364,14 @@ long gap_unit(long, long) { return 0; }
 // Rows of b that are packed at a time: with 64 columns of float, 128 KB, which stay in L2 while a passes by; fewer would load
 // and store the tiles of the result more often.
 constexpr long OUTER_ROWS = 512;
-constexpr int OUTER_VECTORS = FASTRNN_REGISTERS == 16 ? 3 : 4;  // of a panel: see narrow()
-constexpr int OUTER_TILE = tile_rows(OUTER_VECTORS);
+constexpr int OUTER_TILE = tile_rows(STRIP_VECTORS);
 
 // Elements of a left side of M columns once it is packed: whole tiles.
 constexpr long packed_side(long M) { return (M + OUTER_TILE - 1) / OUTER_TILE * OUTER_TILE * OUTER_ROWS; }
 
 template <class T> long outer_scratch(long M0, long M1, long columns) {
   const long left = packed_side(M0) + packed_side(M1), turned = packed_side(columns);
-  return (left > turned ? left : turned) + OUTER_ROWS * OUTER_VECTORS * width<T>;
+  return (left > turned ? left : turned) + OUTER_ROWS * STRIP_VECTORS * width<T>;
 }
 
 // The left side of an outer product: element (k, i) of tile i / OUTER_TILE is at[i * i_stride + k * k_stride].
@@ -463,7 +462,7 @@ void put_product(const Left<T>& left, long M, const T* right, long columns, long
   }
 }
 
-template <class T> constexpr long right_panel = OUTER_VECTORS * width<T>;
+template <class T> constexpr long right_panel = STRIP_VECTORS * width<T>;
 
 // A matrix from row k0 on: where its rows begin, and the numbers of these.
 template <class T> struct From {
@@ -561,7 +560,7 @@ long fma_loop(long iterations) {
 }
 
 template <class T> constexpr Kernels<T> kernels() {
-  return {width<T>, first_unit<T>, narrow, packed_size<T>, pack<T>, forward<T>, backward<T>, product<T>,
+  return {width<T>, PACKED_ROWS, first_unit<T>, narrow, packed_size<T>, pack<T>, forward<T>, backward<T>, product<T>,
           back_size<T>, pack_back<T>, product_back<T>, gap_unit, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>,
           elementwise<T, sigmoid<T>>, elementwise<T, tanh<T>>, update<T>, sum_of_squares<T>, cross_entropy<T>};
 }

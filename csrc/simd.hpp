@@ -224,6 +224,8 @@ template <class T> struct CrossEntropy {
 
 template <class T> struct Kernels {
   long lanes;
+  // Rows from which on a product takes a packed matrix; fewer may take it as it lies, see Product::matrix_ld.
+  long packed_rows;
   // First of a thread's share of n units (columns when G = 1): shares do not divide what panels have in common.
   long (*first_unit)(long n, long G, bool narrow, int thread, int threads);
   // Whether the panels of products of so many rows are to be narrow.

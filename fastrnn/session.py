@@ -216,8 +216,8 @@ class _Door:
 class Session:
     """A model that runs on streams: it keeps its state from call to call, and its weights packed for good.
 
-    A call of a layer packs the weights anew, which one time step does not repay; a session packs them once, and after
-    that a step allocates no memory. It runs ``batch`` streams side by side.
+    A call of a layer packs the weights anew, or reads them as they lie where it is too short to repay that; a session
+    packs them once, and after that a step allocates no memory. It runs ``batch`` streams side by side.
 
     Parameters
     ----------
