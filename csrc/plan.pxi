@@ -22,7 +22,7 @@ cdef extern from *:
     // leave L2 room, steps that fetch the tape's lines before they write them are faster still: see fetches_ahead().
     static const long STREAM_BYTES = 8 * 1024 * 1024;
     // Steps that repay the packing of recurrent weights. A call of one row and 10 steps takes 5 to 35 % less time
-    // without (H128 to H512, one thread). A small matrix is packed in no time: for any steps, and for as few rows at once.
+    // without (H128 to H512, one thread). A small matrix is packed in no time: for any steps, for as few rows at once.
     static const long PACKED_STEPS = 20;
     static const long SMALL_MATRIX = 16 * 1024;
     """
