@@ -56,8 +56,7 @@ template <class T> Product<T> projection(const Scan<T>& s, int p, long low) {
   const Segment& segment = s.segment[p];
   const Weight<T>& w = s.weight[p];
   const int m = s.cell.blocks > s.cell.gates ? 2 : MAX_GATES;  // the block of the GRU's reset product, which has no input
-  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1,
-                     w.unpacked ? w.source : w.packed, w.narrow,
+  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1, w.unpacked ? w.source : w.packed, w.narrow,
                      s.cell.normed ? nullptr : s.params.b + segment.gate * s.H, s.pre + segment.block * s.H,
                      s.cell.blocks * s.H, false, at(s.x_at, low)};
   product.gates = int(w.gates), product.matrix_ld = w.unpacked ? w.ld : 0;

@@ -281,7 +281,7 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
     arena.take_if(cell.normed, s.scale, 3 * N)
     arena.take_if(cell.normed and is_lstm, s.squashed, N * H)
     arena.take_if(cell.normed and is_lstm, s.c_hat, (rows if backward else N) * H)
-    arena.take_if(s.blas or not backward, s.product, N * max(S, cell.gates * H))
+    arena.take_if(s.blas or (not backward and s.steps < PACKED_STEPS), s.product, N * max(S, cell.gates * H))
     if s.apart and s.steps > 1:
         arena.take(s.numbers, rows)
         arena.take(s.places, rows)

@@ -180,10 +180,13 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
 template <int G, class T>
 const Vec<T>* take_sums(const Forward<T>& s, Vec<T>* tile, int stride, long row, int rows, long u, long units) {
   constexpr int V = width<T>;
-  for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < units; ++v)
+  for (int v = 0; v < units; ++v) {
+    const long unit = (u + v) * V;
+    const int n = int(smaller(V, s.H - unit));
+    for (int r = 0; r < rows; ++r)
       for (int g = 0; g < G; ++g)
-        tile[r * stride + v * G + g] = load<T>(s.sums + (row + r) * s.sums_ld + g * s.H + (u + v) * V, int(smaller(V, s.H - (u + v) * V)));
+        tile[r * stride + v * G + g] = load<T>(s.sums + (row + r) * s.sums_ld + g * s.H + unit, n);
+  }
   return tile;
 }
 

@@ -51,7 +51,8 @@ void multiply_along(const Product<T>& p, long row, long k0, long column0, long c
   }
 }
 
-template <class T, int K> void multiply_along(const Product<T>& p, int rows, long row, long k0, long column0, long column1, T* out) {
+template <class T, int K>
+void multiply_along(const Product<T>& p, int rows, long row, long k0, long column0, long column1, T* out) {
   switch (rows) {
     case 1: return multiply_along<T, 1, K>(p, row, k0, column0, column1, out);
     case 2: return multiply_along<T, 2, K>(p, row, k0, column0, column1, out);
