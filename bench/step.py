@@ -1,7 +1,7 @@
 """Section "step": one streaming step of one row, called from Python.
 
-Ours is ``Session.step``, which packs the weights once; ``layer.step``, which reads them as they lie, has a row of its
-own.
+Ours is ``Session.step``, which packs the weights once; ``layer.step``, which keeps nothing from call to call, has a row
+of its own.
 """
 
 from __future__ import annotations

@@ -137,6 +137,8 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         long K, units, gates
         bint back, narrow, unpacked
         T* packed
+        const T* right()
+        long matrix_ld()
     cdef cppclass Op:
         int action
         int what, weight, input
@@ -176,7 +178,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, for_good, interleaved, backwards, by_rows, apart, keep, add, stream
+        bint blas, packed, interleaved, backwards, by_rows, apart, keep, add, stream
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start

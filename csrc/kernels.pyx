@@ -148,8 +148,7 @@ cdef void multiply(
         return
     product.K, product.columns = w.K, columns
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
-    product.panels, product.narrow, product.bias = w.source if w.unpacked else w.packed, w.narrow, bias
-    product.matrix_ld = w.ld if w.unpacked else 0
+    product.panels, product.matrix_ld, product.narrow, product.bias = w.right(), w.matrix_ld(), w.narrow, bias
     product.out, product.ld, product.add = out, ld, add
     product.a_rows, product.out_rows = left_rows, out_rows
     if w.back:
@@ -475,6 +474,8 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
     """Plan, allocate the scratch, run the loop with the GIL released."""
     cdef Block scratch
     plan(s, backward)
+    if not backward and not s.blas and not s.packed:
+        leave_unpacked(s)
     s.stream = not backward and streams_gates(s)
     scratch = Block(carve(s, NULL, backward))
     use_team(s.threads)

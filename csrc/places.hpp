@@ -56,18 +56,18 @@ template <class T> Product<T> projection(const Scan<T>& s, int p, long low) {
   const Segment& segment = s.segment[p];
   const Weight<T>& w = s.weight[p];
   const int m = s.cell.blocks > s.cell.gates ? 2 : MAX_GATES;  // the block of the GRU's reset product, which has no input
-  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1, w.unpacked ? w.source : w.packed, w.narrow,
+  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1, w.right(), w.narrow,
                      s.cell.normed ? nullptr : s.params.b + segment.gate * s.H, s.pre + segment.block * s.H,
                      s.cell.blocks * s.H, false, at(s.x_at, low)};
-  product.gates = int(w.gates), product.matrix_ld = w.unpacked ? w.ld : 0;
+  product.gates = int(w.gates), product.matrix_ld = w.matrix_ld();
   for (int g = 0; g < w.gates; ++g) product.block[g] = (g < m ? g : g + 1) * s.H;
   return product;
 }
 
 // A step's product with a matrix as it lies, into `product`.
 template <class T> Product<T> step_product(const Scan<T>& s, const Weight<T>& w, const T* left) {
-  Product<T> product{w.K, w.units, left, w.K, 1, w.source, false, nullptr, s.product, s.cell.gates * s.H, false};
-  product.gates = int(w.gates), product.matrix_ld = w.ld;
+  Product<T> product{w.K, w.units, left, w.K, 1, w.right(), false, nullptr, s.product, s.cell.gates * s.H, false};
+  product.gates = int(w.gates), product.matrix_ld = w.matrix_ld();
   for (int g = 0; g < w.gates; ++g) product.block[g] = g * w.units;
   return product;
 }

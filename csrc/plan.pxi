@@ -44,8 +44,6 @@ cdef void plan(Scan[floating]* s, bint backward) noexcept nogil:
     s.chunk = min(max(1, rows // max(1, s.N)), max(1, s.steps))
     if not s.packed:
         choose_panels(s)
-    if not backward and not s.for_good and not s.blas:
-        leave_unpacked(s)
 
 
 cdef void interleave(Scan[floating]* s) noexcept nogil:

@@ -65,6 +65,10 @@ template <class T> struct Weight {
   long K, units, gates;
   bool back, narrow, unpacked;
   T* packed;
+
+  // A Product's panels and matrix_ld.
+  const T* right() const { return unpacked ? source : packed; }
+  long matrix_ld() const { return unpacked ? ld : 0; }
 };
 
 // One thing that a step does. With a weight, its product has `left` from block left_block on to its left.
@@ -132,8 +136,7 @@ template <class T> struct Scan {
   Rules<T> rules;
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
-  bool packed = false;    // weights are packed already
-  bool for_good = false;  // they are packed once for many calls: a session's
+  bool packed = false;  // weights are packed already: a session's, kept from call to call
   bool interleaved = false;  // W's panels lie as U's do, gates side by side, so that a step may project its own input
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;

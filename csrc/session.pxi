@@ -154,7 +154,6 @@ cdef int open_stream(Scan[floating]* s, Stream stream, cell) except -1:
     one = np.empty(1, np.int64)
     describe(s, cell, stream.params, x, stream.states[0], c, stream.noise, one, one, Trace(x, c), False)
     s.start, s.rows = &stream.start, &stream.rows
-    s.for_good = True
     s.interleaved = not s.blas and not s.cell.normed and not s.cell.full
     compose(s, False)
     plan(s, False)

@@ -460,7 +460,7 @@ void put_product(const Left<T>& left, long M, const T* right, long columns, long
       continue;
     }
     if (add && i == 0) prefetch_tile(&tile, 0, rows, 0, NV);
-    if (M - i >= 2 * OUTER_TILE) prefetch_tile(&tile, OUTER_TILE, OUTER_TILE, 0, NV);
+    prefetch_tile(&tile, OUTER_TILE, int(smaller(OUTER_TILE, M - i - OUTER_TILE)), 0, NV);
     kernel_for<T, false>(NV, rows)(a, nullptr, 1, left.k_stride, right, K, right, 0, out, nullptr, ld, nullptr, add);
   }
 }
