@@ -13,6 +13,7 @@ from .layer import Array, Call, LayerTape
 from .params import Params
 from .pooling import Layout, PoolingLayer, PoolingRecord
 from .recurrent import LSTM
+from .reference import silent
 
 
 class _Looked(NamedTuple):
@@ -143,6 +144,7 @@ class Attention(PoolingLayer):
             return context, _given_weights(kept[0]), tape
         return context, tape
 
+    @silent
     def _pooled(self, x: Array, valid: Array | None) -> tuple[Array, _Looked]:
         x = np.ascontiguousarray(x)
         (T, N, H), (W, b, v) = x.shape, (self.params[name] for name in "Wbv")
@@ -152,6 +154,7 @@ class Attention(PoolingLayer):
         weights = _softmax((u @ v).reshape(T, N), valid)
         return np.einsum("tn,tnh->nh", weights, x), _Looked(x, u, weights)
 
+    @silent
     def _spread(self, kept: _Looked, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
         x, u, weights = kept
         T, N, H = x.shape

@@ -48,6 +48,10 @@ Params = Mapping[str, Array]
 # rows where there is no left side.
 Term = tuple[str, slice, Any, Array]
 
+# Infinities pass through in silence, as in compiled kernels. And what the processor says of a product may be wrong:
+# with five columns, sgemv of OpenBLAS 0.3.31 for AVX-512 adds to the lanes it does not use what lay on the stack.
+silent = np.errstate(invalid="ignore")
+
 EPS = 1e-5  # added to a variance before its root is taken
 
 
@@ -109,6 +113,7 @@ def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: np.dtype) -> int:
     return np.iinfo(np.int64).max
 
 
+@silent
 def forward(
     cell: Cell,
     params: Params,
@@ -154,6 +159,7 @@ def forward(
                 trace.u_hat[now], trace.u_scale[now] = norm
 
 
+@silent
 def backward(
     cell: Cell,
     params: Params,

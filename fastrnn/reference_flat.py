@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .reference import silent
+
 Array = np.ndarray
 
 _BLOCK = 1 << 14  # elements: what one pass reads and writes of a block stays in the L2 cache between its operations
@@ -138,6 +140,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None, 
         return float(scale * np.sum(losses if weights is None else weights * losses))
 
 
+@silent
 def affine(x: Array, W: Array, b: Array | None, y: Array, transposed: bool = False) -> None:
     """y = x W + b, or x W' + b with ``transposed``: x (R, K), y (R, columns), all contiguous; b (columns,) or None."""
     np.matmul(x, W.T if transposed else W, out=y)
@@ -145,6 +148,7 @@ def affine(x: Array, W: Array, b: Array | None, y: Array, transposed: bool = Fal
         y += b
 
 
+@silent
 def add_outer(x: Array, d: Array, dW: Array, db: Array | None) -> None:
     """dW += x' d, and db += the sums of d's columns, for x (R, M) and d (R, columns)."""
     dW += x.T @ d
@@ -158,6 +162,7 @@ class Affine:
     def __init__(self, W: Array, b: Array | None, transposed: bool = False):
         self._W, self._b = W.T if transposed else W, b
 
+    @silent
     def run(self, x: Array, y: Array) -> None:
         """Write y (R, columns) for x (R, K)."""
         np.matmul(x, self._W, out=y)

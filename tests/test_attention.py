@@ -43,6 +43,15 @@ def test_values(kind):
     assert not weights[~VALID[kind]].any()
 
 
+def test_infinities_pass_through_in_silence():
+    layer, x = with_random_parameters(Attention(5, 4, dtype="float64")), numbers(3, 6, 5)
+    layer.params["v"][:] = np.inf, -np.inf, np.inf, -np.inf
+    context, tape = layer.forward(x)
+    assert np.isnan(context).all()
+    _, grads = layer.backward(tape, context)
+    assert np.isnan(grads["v"]).all()
+
+
 @pytest.mark.parametrize("kind", RAGGED)
 def test_gradients(kind):
     layer, x = with_random_parameters(Attention(5, 4, dtype="float64")), numbers(3, 6, 5)

@@ -38,6 +38,16 @@ def test_dense(activation, outer):
     assert np.array_equal(grads2.flat, grads.flat)
 
 
+def test_infinities_pass_through_dense_in_silence(backend):
+    layer = Dense(5, 1, seed=0)
+    layer.params["W"][:, 0] = 1, -1, 1, 1, 1
+    y, tape = layer.forward(np.full((3, 5), np.inf, "float32"))
+    assert np.isnan(y).all()
+    dx, grads = layer.backward(tape, np.float32([[1], [-1], [1]]))
+    assert np.isnan(grads["W"]).all()
+    assert np.array_equal(dx[:, 1], [-1, 1, -1])
+
+
 def test_dense_keeps_the_order_of_memory():
     layer = Dense(5, 3, seed=0)
     time_major = np.ones((4, 2, 5), "float32")

@@ -101,8 +101,7 @@ def test_values_and_slopes(backend, option, dtype):
 @pytest.mark.parametrize("option", LIMITS, ids=str)
 def test_limits(backend, option, dtype):
     """At infinity, and beyond what an exponential can take, without a warning."""
-    with np.errstate(invalid="ignore"):  # the gradient of the weight: infinity times 0
-        y, _ = of(option, np.array([-np.inf, np.inf], dtype))
+    y, _ = of(option, np.array([-np.inf, np.inf], dtype))
     assert np.array_equal(y, np.array(LIMITS[option], dtype))
     large = np.array([-1e30, -1e4, 1e4, 1e30], dtype)
     y, slope = of(option, large)
