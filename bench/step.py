@@ -9,45 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import fastrnn
-
 from .contest import contest
-from .problem import Problem, Shape, make_problem
-from .runners import Runner, Task
-from .runners.base import Outputs
-from .runners.fastrnn_runner import Fastrnn, make_layer
+from .problem import Shape, make_problem
+from .runners.fastrnn_runner import Fastrnn, Streaming
 from .settings import Settings
 
 SHAPES = (Shape(1, 1, 32, 32), Shape(1, 1, 128, 128))
 TINY = (Shape(1, 1, 16, 16),)
 THREADS = (1, 2)
 OPTIONS = ("runners", "cells", "shapes", "rounds", "seconds")
-
-
-class Streaming(Runner):
-    """A fastrnn backend through `fastrnn.Session`."""
-
-    modes = ("step",)
-    ours = True
-
-    def __init__(self, runner: Fastrnn):
-        self.runner = runner
-
-    def step(self, problem: Problem, threads: int) -> Task:
-        """``session.step(x_t)``."""
-        with fastrnn.use_backend(self.runner.backend):
-            session = fastrnn.Session(make_layer(problem), batch=problem.shape.N)
-        session.state = problem.state if len(problem.state) > 1 else problem.state[0]
-        x_t = problem.x[0]
-
-        def call() -> Any:
-            return session.step(x_t)
-
-        def read(y: Any) -> Outputs:
-            state = session.state if len(problem.state) > 1 else (session.state,)
-            return dict(zip(problem.cell.states, state, strict=True)) | {"h": y}
-
-        return Task(call, read, max_rounds=self.runner.max_rounds)
 
 
 def contestants(runners: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cpython.pythread cimport (
     PyThread_type_lock,
 )
 
+from .orders import full_batch
 from .reference_session import BUSY
 
 cdef extern from "pace.hpp" namespace "fastrnn" nogil:
@@ -108,13 +109,20 @@ cdef class Steps:
         if self.turn != NULL:
             PyThread_free_lock(self.turn)
 
-    cpdef begin(self):
+    cdef int begin(self) except -1:
         """Keep other threads out, until `end`."""
         if not PyThread_acquire_lock(self.turn, NOWAIT_LOCK):
             raise RuntimeError(BUSY)
+        return 0
 
-    cpdef end(self):
+    cdef void end(self) noexcept:
         PyThread_release_lock(self.turn)
+
+    def __enter__(self):
+        self.begin()
+
+    def __exit__(self, *error):
+        self.end()
 
     def step(self, x_t, *, out=None):
         """See `fastrnn.session.Session.step`."""
@@ -221,7 +229,8 @@ cdef void share_step(Scan[floating]* s, Pace* pace, long work) noexcept nogil:
 cdef int advance_many(Scan[floating]* s, cnp.ndarray x, cnp.ndarray y, long steps) except -1:
     """Several steps, in scratch for as many as are projected at once."""
     cdef Scan[floating] many = s[0]
-    cdef cnp.ndarray start = np.arange(0, steps * s.N, s.N, dtype=np.int64), rows = np.full(steps, s.N, np.int64)
+    order = full_batch(s.N, steps, True, False, False)
+    cdef cnp.ndarray start = order.start, rows = order.rows
     many.steps, many.x, many.y = steps, <floating*>memory(x), <floating*>memory(y)
     many.start, many.rows = <int64_t*>cnp.PyArray_DATA(start), <int64_t*>cnp.PyArray_DATA(rows)
     execute(&many, False)

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import reference
 from .cells import Cell
+from .orders import full_batch
 from .scan import Noise, Trace
 
 Array = np.ndarray
@@ -69,13 +70,15 @@ class Stream:
             return
         h = self.states[0]
         c = self.states[1] if len(self.states) > 1 else None
-        start, rows = np.arange(0, R, N), np.full(R // N, N)
-        reference.forward(self._cell, self._params, x, h, c, self._noise, start, rows, Trace(y, c), False)
+        order = full_batch(N, R // N, True, False, False)
+        reference.forward(self._cell, self._params, x, h, c, self._noise, order.start, order.rows, Trace(y, c), False)
         h[...] = y[R - N :]
 
 
 class Steps:
     """The parts of a session, one after the other, and the turn of the thread that uses them.
+
+    As a context manager it keeps other threads out: RuntimeError where one is in.
 
     Parameters
     ----------
@@ -93,12 +96,11 @@ class Steps:
         self._odd = True
         self._turn = threading.Lock()
 
-    def begin(self) -> None:
-        """Keep other threads out, until `end`; RuntimeError where one is in."""
+    def __enter__(self) -> None:
         if not self._turn.acquire(blocking=False):
             raise RuntimeError(BUSY)
 
-    def end(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self._turn.release()
 
     def step(self, x_t: Any, *, out: Array | None = None) -> Array:
@@ -107,8 +109,7 @@ class Steps:
             x_t = self._door.checked("x_t", x_t)
         if out is not None:
             self._door.check_out(out)
-        self.begin()
-        try:
+        with self:
             self._odd = not self._odd
             y: Array = x_t
             for part, result in zip(self._parts, self._results[self._odd], strict=True):
@@ -118,5 +119,3 @@ class Steps:
                 return y
             out[...] = y
             return out
-        finally:
-            self.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,14 +290,6 @@ class Session:
         if type(self).step is Session.step:
             self.step = self._steps.step  # type: ignore[method-assign]  # one call less
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._steps.begin()
-        try:
-            yield
-        finally:
-            self._steps.end()
-
     def step(self, x_t: Any, *, out: Array | None = None) -> Array:
         """Advance every stream by one time step.
 
@@ -352,7 +343,7 @@ class Session:
         time_first = x if time_major else x.swapaxes(0, 1)
         T, N = time_first.shape[:2]
         y = np.ascontiguousarray(time_first).reshape(T * N, *x.shape[2:])
-        with self._alone():
+        with self._steps:
             for part, width in zip(self._parts, self._widths, strict=True):
                 y, x = self._empty((T * N, width), self._model.dtype), y
                 part.run(x, y)
@@ -363,13 +354,13 @@ class Session:
 
     @property
     def state(self) -> Any:
-        with self._alone():
+        with self._steps:
             return _state_of(self._model, iter(self._states))
 
     @state.setter
     def state(self, state: Any) -> None:
         parts = _state_parts(self._model, "state", state, self.batch, iter(self._start))
-        with self._alone():
+        with self._steps:
             self._take_over(parts)
 
     def _take_over(self, parts: list[Array]) -> None:
@@ -387,7 +378,7 @@ class Session:
             Another thread is using this session.
         """
         chosen = slice(None) if rows is None else as_indices("rows", rows, self.batch)
-        with self._alone():
+        with self._steps:
             for mine, start in zip(self._states, self._start, strict=True):
                 mine[chosen] = start[chosen]
 

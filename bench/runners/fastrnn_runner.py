@@ -1,4 +1,4 @@
-"""fastrnn itself, once per backend."""
+"""fastrnn itself: a layer, once per backend, and a session."""
 
 from __future__ import annotations
 
@@ -113,6 +113,60 @@ class FastrnnNumpy(Fastrnn):
     name = "fastrnn-numpy"
     backend = "numpy"
     max_rounds = 3
+
+
+class Streaming(Runner):
+    """A fastrnn backend through `fastrnn.Session`, which has packed the weights before, as ONNX Runtime has."""
+
+    packages = ("fastrnn",)
+    modes = ("forward", "step")
+    ours = True
+
+    def __init__(self, runner: Fastrnn):
+        self.runner = runner
+
+    def missing(self) -> str | None:
+        """Why the backend cannot be had here, or None."""
+        return self.runner.missing()
+
+    def forward(self, problem: Problem, threads: int) -> Task:
+        """``session.state = state; session(x)``."""
+        session, state = self._session(problem)
+
+        def call() -> Any:
+            session.state = state
+            return session(problem.x, time_major=True), session.state
+
+        return Task(call, partial(_read_forward, problem), max_rounds=self.runner.max_rounds)
+
+    def step(self, problem: Problem, threads: int) -> Task:
+        """``session.step(x_t)``."""
+        session, session.state = self._session(problem)
+        x_t = problem.x[0]
+
+        def call() -> Any:
+            return session.step(x_t)
+
+        def read(y: Any) -> Outputs:
+            return dict(zip(problem.cell.states, _parts(session.state), strict=True)) | {"h": y}
+
+        return Task(call, read, max_rounds=self.runner.max_rounds)
+
+    def _session(self, problem: Problem) -> tuple[fastrnn.Session, Any]:
+        """A session, and the state to start it from."""
+        with fastrnn.use_backend(self.runner.backend):
+            session = fastrnn.Session(make_layer(problem), batch=problem.shape.N)
+        return session, problem.state if len(problem.state) > 1 else problem.state[0]
+
+
+class FastrnnSession(Streaming):
+    """The compiled backend through a session. Steps are in a section of their own, which makes its sessions itself."""
+
+    name = "fastrnn-session"
+    modes = ("forward",)
+
+    def __init__(self) -> None:
+        super().__init__(FastrnnCython())
 
 
 class Reference(Fastrnn):
