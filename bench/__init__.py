@@ -45,9 +45,10 @@ A record of grid and step::
                           "gflops", "error"}},                     # largest scaled difference from the reference
      "failed": {runner: reason},           # disagreed or raised: not timed
      "others_cpus": CPUs that other processes kept busy meanwhile, on average, or null,
+     "shared_cpus": share of samples that began on CPUs that were not whole (see bench/whole.py), or null,
      "ours": runner or null, "ratios": {other runner: ratio},
      "best_peer": runner or null, "ratio": float or null,
-     "fma_peak": GFLOP/s of one core or null, "share": of the peak of all threads or null}
+     "fma_peak": GFLOP/s of one core, the best seen, or null, "share": of the peak of all threads or null}
 
 A record of threads has ``runners`` "one" and "all", and ``one_over_all``, the ratio of their times or null.
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .agreement import check, reference
-from .machine import busy_seconds, fma_peak
+from .machine import busy_seconds
 from .problem import Problem
 from .runners import PEERS
 from .runners.base import Task
 from .timing import Samples, Schedule, pairwise_ratio, race
+from .whole import Watch
 
 
 def agreeing(
@@ -46,14 +47,14 @@ def _prepare(
         return f"{type(error).__name__}: {error}"
 
 
-def watched_race(tasks: Mapping[str, Task], schedule: Schedule) -> tuple[dict[str, Samples], float | None]:
-    """`race`, and how many CPUs other processes kept busy meanwhile on average; None if the system does not tell."""
+def watched_race(tasks: Mapping[str, Task], schedule: Schedule) -> tuple[dict[str, Samples], dict[str, float | None]]:
+    """`race`, and what the machine was like: ``others_cpus``, ``shared_cpus`` and ``fma_peak`` of a record."""
     started, own, machine = time.perf_counter(), time.process_time(), busy_seconds()
-    samples = race(tasks, schedule)
+    watch = Watch(schedule.patience)
+    samples = race(tasks, schedule, watch.wait)
     own, seconds, after = time.process_time() - own, time.perf_counter() - started, busy_seconds()
-    if machine is None or after is None:
-        return samples, None
-    return samples, max(0.0, after - machine - own) / seconds
+    others = None if machine is None or after is None else max(0.0, after - machine - own) / seconds
+    return samples, {"others_cpus": others, "shared_cpus": watch.shared, "fma_peak": watch.peak}
 
 
 def summary(samples: Samples, flops: float, error: float) -> dict[str, Any]:
@@ -95,9 +96,7 @@ def contest(
     able = {name: (runner, problem) for name, runner in runners.items() if runner.runs(mode, problem)}
     expected = reference(problem, mode)
     tasks, errors, failed = agreeing(able, mode, threads, dict.fromkeys(able, expected))
-    before = fma_peak()
-    samples, others = watched_race(tasks, schedule)
-    after = fma_peak()
+    samples, conditions = watched_race(tasks, schedule)
     flops = problem.flops(mode)
     record: dict[str, Any] = {
         "cell": problem.cell.name,
@@ -106,9 +105,8 @@ def contest(
         "flops": flops,
         "runners": {name: summary(samples[name], flops, errors[name]) for name in tasks},
         "failed": failed,
-        "others_cpus": others,
+        **conditions,
         **compare(samples, first_of_ours(tasks, runners)),
-        "fma_peak": None if before is None or after is None else max(before, after),
     }
     record["share"] = share_of_peak(record, threads)
     return record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib
 import io
 import os
 import platform
@@ -82,13 +81,3 @@ def busy_seconds() -> float | None:
         return None
     user, nice, system, _idle, _waiting, *rest = map(int, fields[:8])
     return float((user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK"))
-
-
-def fma_peak() -> float | None:
-    """GFLOP/s of float32 fused multiply-adds on one core, or None without the compiled backend."""
-    try:
-        kernels = importlib.import_module("fastrnn.kernels")
-    except ImportError:
-        return None
-    measure = getattr(kernels, "fma_peak", None)
-    return None if measure is None else float(measure())

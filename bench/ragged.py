@@ -34,7 +34,7 @@ def _record(
     candidates = {f"{name} {kind}": (runners[name], problems[kind]) for name in runners for kind in problems}
     expected = {f"{name} {kind}": truth[kind] for name in runners for kind in problems}
     tasks, errors, failed = agreeing(candidates, mode, settings.threads, expected)
-    samples, others = watched_race(tasks, settings.schedule())
+    samples, conditions = watched_race(tasks, settings.schedule())
     ragged = {name: samples[f"{name} ragged"] for name in runners if f"{name} ragged" in samples}
     over = {
         name: pairwise_ratio(ragged[name].seconds, samples[f"{name} padded"].seconds)
@@ -49,7 +49,7 @@ def _record(
         "flops": problem.flops(mode),
         "runners": {label: summary(samples[label], candidates[label][1].flops(mode), errors[label]) for label in tasks},
         "failed": failed,
-        "others_cpus": others,
+        **conditions,
         **compare(ragged, first_of_ours(ragged, runners)),
         "ragged_over_padded": over,
     }

@@ -10,6 +10,7 @@ from .problem import Shape
 Run = dict[str, Any]
 
 DISTURBANCE = 0.05
+SHARED = 0.1
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -85,13 +86,17 @@ def _failures(run: Run) -> str:
 
 
 def _disturbed(run: Run) -> str:
-    """Records during which other processes took more than a twentieth of a CPU."""
-    lines = [
-        f"- **Disturbed**: {record['cell']} {_shape(record)} {record['mode']}: "
-        f"other processes used {record['others_cpus']:.2f} CPUs meanwhile"
-        for record in run["records"]
-        if (record["others_cpus"] or 0) > DISTURBANCE
-    ]
+    """Records during which other processes took more than a twentieth of a CPU, or CPUs were not whole."""
+    lines = []
+    for record in run["records"]:
+        others, shared = record["others_cpus"] or 0, record.get("shared_cpus") or 0
+        reasons = []
+        if others > DISTURBANCE:
+            reasons.append(f"other processes used {others:.2f} CPUs meanwhile")
+        if shared > SHARED:
+            reasons.append(f"{shared:.0%} of the samples began on CPUs that were not whole")
+        if reasons:
+            lines.append(f"- **Disturbed**: {record['cell']} {_shape(record)} {record['mode']}: {'; '.join(reasons)}")
     return "\n".join(lines)
 
 

@@ -61,7 +61,7 @@ def measure(settings: Settings, runners: Mapping[str, Any]) -> Iterator[dict[str
                 able = {name: (Threaded(runners[RUNNER], n), problem) for name, n in numbers.items()}
                 expected = dict.fromkeys(able, reference(problem, mode))
                 tasks, errors, failed = agreeing(able, mode, settings.threads, expected)
-                samples, others = watched_race(tasks, settings.schedule())
+                samples, conditions = watched_race(tasks, settings.schedule())
                 flops = problem.flops(mode)
                 yield {
                     "cell": cell,
@@ -70,6 +70,6 @@ def measure(settings: Settings, runners: Mapping[str, Any]) -> Iterator[dict[str
                     "flops": flops,
                     "runners": {name: summary(samples[name], flops, errors[name]) for name in tasks},
                     "failed": failed,
-                    "others_cpus": others,
+                    **conditions,
                     "one_over_all": None if failed else pairwise_ratio(samples["one"].seconds, samples["all"].seconds),
                 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from .problem import GRID_CELLS, GRID_SHAPES, QUICK_SHAPES, Shape
 from .runners import RUNNERS
-from .timing import SAMPLE_SECONDS, SETTLE_SECONDS, Schedule
+from .timing import PATIENCE_SECONDS, SAMPLE_SECONDS, SETTLE_SECONDS, Schedule
 
 MODES = ("forward", "training")
 
@@ -68,4 +68,5 @@ class Settings:
         """How long one record lasts."""
         if self.quick:
             return Schedule(self.rounds, self.seconds, settle=0.0, sample=SAMPLE_SECONDS / 10)
-        return Schedule(self.rounds, self.seconds, SETTLE_SECONDS if self.threads > 1 else 0.0)
+        settle = SETTLE_SECONDS if self.threads > 1 else 0.0
+        return Schedule(self.rounds, self.seconds, settle, patience=PATIENCE_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .runners.base import Task
@@ -15,6 +15,8 @@ SETTLE_SECONDS = 0.5
 """Longest wait for the worker threads of other libraries to stop spinning, in a process with several threads. After
 their last call OpenBLAS spins for about 110 ms, ONNX Runtime for 50 ms, OpenMP for 5 ms: without the wait they would
 take the next runner's CPU."""
+PATIENCE_SECONDS = 5.0
+"""Longest wait of a race for CPUs that are whole."""
 SLOW_SECONDS = 0.2
 """A call that lasts longer is not repeated to warm the caches before a sample: their refill is lost in it. It is
 6 ms of 50 ms of an LSTM with 30 MB of arrays."""
@@ -34,12 +36,15 @@ class Schedule:
         Wait before each sample until this process is idle, at most so many seconds.
     sample : float
         Seconds that one sample lasts at least.
+    patience : float
+        Seconds of the whole race to wait at most for CPUs that are whole: see `bench.whole`.
     """
 
     rounds: int = 7
     seconds: float = 1.0
     settle: float = 0.0
     sample: float = SAMPLE_SECONDS
+    patience: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,10 @@ def calibrate(task: Task, least: float) -> int:
     return repeats
 
 
-def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
-    """Time the tasks in turns, A B C A B C.
+def race(
+    tasks: Mapping[str, Task], schedule: Schedule, before: Callable[[], None] = lambda: None
+) -> dict[str, Samples]:
+    """Time the tasks in turns, A B C A B C; ``before`` is called before every sample.
 
     A task with ``max_rounds`` leaves after as many rounds; the samples of all tasks start at round 0, so that equal
     indices are neighbours in time.
@@ -107,6 +114,7 @@ def race(tasks: Mapping[str, Task], schedule: Schedule) -> dict[str, Samples]:
             if task.max_rounds is not None and k >= task.max_rounds:
                 continue
             settle(schedule.settle)
+            before()
             with task.scope():
                 if not slow[name]:
                     _sample(task, repeats[name])  # wakes the threads, warms the caches

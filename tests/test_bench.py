@@ -29,6 +29,7 @@ report = importlib.import_module("bench.report")
 results = importlib.import_module("bench.results")
 runners = importlib.import_module("bench.runners")
 timing = importlib.import_module("bench.timing")
+whole = importlib.import_module("bench.whole")
 
 
 def run_bench(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -123,16 +124,40 @@ def test_settling_waits_for_a_busy_thread() -> None:
     assert not timing.settle(0.0)
 
 
+def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([[100, 99], [95, 55], [52, 52], [90, 85], [110, 100], [60, 105], [60, 105]])
+    monkeypatch.setattr(whole, "speeds", lambda *_: next(looks))
+    monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    watch = whole.Watch(patience=30.0)
+    assert watch.shared is None
+    watch.wait()  # for the fourth look
+    assert (watch.peak, watch.shared) == (100.0, 0.0)
+    watch.wait()
+    watch._patience = 0.0
+    watch.wait()
+    assert (watch.peak, watch.shared) == (110.0, 1 / 3)
+    assert list(looks) == [[60, 105]]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")
+@pytest.mark.usefixtures("compiled")
+def test_the_speed_of_every_cpu_is_measured() -> None:
+    before = os.sched_getaffinity(0)
+    assert all(speed > 0.1 for speed in whole.speeds(1))
+    assert len(whole.speeds(1)) == len(before)
+    assert os.sched_getaffinity(0) == before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/stat")
 def test_the_work_of_other_processes_is_seen() -> None:
     task = runners.Task(lambda: time.sleep(0.01), lambda result: {})
     command = [sys.executable, "-c", "import time; end = time.time() + 30\nwhile time.time() < end: pass"]
     with subprocess.Popen(command) as busy:
         try:
-            _, others = contest.watched_race({"sleep": task}, timing.Schedule(rounds=20, seconds=0.0))
+            _, conditions = contest.watched_race({"sleep": task}, timing.Schedule(rounds=20, seconds=0.0))
         finally:
             busy.kill()
-    assert others > 0.2
+    assert conditions["others_cpus"] > 0.2
 
 
 class Liar(runners.Runner):
