@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from .pinning import pinned_cpus
 
@@ -22,31 +21,25 @@ PAUSE_SECONDS = 0.05
 """Between two looks."""
 
 
-def _fma_loop() -> Any:
-    """The compiled backend's measurement of GFLOP/s, best of so many milliseconds; None without that backend."""
+def speeds(milliseconds: int = 5) -> list[float]:
+    """GFLOP/s of float32 fused multiply-adds on all CPUs of this process at once, of each in each of so many
+    milliseconds. None without the compiled backend; of one CPU where the system has no affinity."""
     try:
-        return importlib.import_module("fastrnn.kernels").fma_peak
+        measure = importlib.import_module("fastrnn.kernels").fma_peak
     except ImportError:
-        return None
-
-
-def speeds(milliseconds: int = 3) -> list[float]:
-    """GFLOP/s of float32 fused multiply-adds on each CPU of this process, all at once; none without the compiled
-    backend, and of one CPU where the system has no affinity."""
-    measure, cpus = _fma_loop(), pinned_cpus() or []
-    if measure is None:
         return []
+    cpus = pinned_cpus() or []
     if len(cpus) < 2:
-        return [float(measure(milliseconds))]
+        return [float(measure(1)) for _ in range(milliseconds)]
     together = threading.Barrier(len(cpus))
 
-    def on(cpu: int) -> float:
+    def on(cpu: int) -> list[float]:
         os.sched_setaffinity(0, {cpu})  # of this thread
         together.wait()
-        return float(measure(milliseconds))
+        return [float(measure(1)) for _ in range(milliseconds)]
 
     with ThreadPoolExecutor(len(cpus)) as pool:
-        return list(pool.map(on, cpus))
+        return [speed for found in pool.map(on, cpus) for speed in found]
 
 
 class Watch:

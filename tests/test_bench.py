@@ -143,8 +143,9 @@ def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("compiled")
 def test_the_speed_of_every_cpu_is_measured() -> None:
     before = os.sched_getaffinity(0)
-    assert all(speed > 0.1 for speed in whole.speeds(1))
-    assert len(whole.speeds(1)) == len(before)
+    found = whole.speeds(2)
+    assert len(found) == 2 * len(before)
+    assert min(found) > 0.1
     assert os.sched_getaffinity(0) == before
 
 
