@@ -23,20 +23,20 @@ PAUSE_SECONDS = 0.05
 
 def speeds(milliseconds: int = 5) -> list[float]:
     """GFLOP/s of float32 fused multiply-adds on all CPUs of this process at once, of each in each of so many
-    milliseconds. None without the compiled backend; of one CPU where the system has no affinity."""
+    milliseconds. Empty without the compiled backend; of one CPU where the system has no affinity."""
     try:
         measure = importlib.import_module("fastrnn.kernels").fma_peak
     except ImportError:
         return []
     cpus = pinned_cpus() or []
     if len(cpus) < 2:
-        return [float(measure(1)) for _ in range(milliseconds)]
+        return [float(measure()) for _ in range(milliseconds)]
     together = threading.Barrier(len(cpus))
 
     def on(cpu: int) -> list[float]:
         os.sched_setaffinity(0, {cpu})  # of this thread
         together.wait()
-        return [float(measure(1)) for _ in range(milliseconds)]
+        return [float(measure()) for _ in range(milliseconds)]
 
     with ThreadPoolExecutor(len(cpus)) as pool:
         return [speed for found in pool.map(on, cpus) for speed in found]

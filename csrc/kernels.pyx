@@ -89,17 +89,14 @@ def has_openmp():
     return built_with_openmp()
 
 
-def fma_peak(long rounds=10):
-    """Float32 GFLOP/s of fused multiply-adds that touch no memory, on one core, in the instruction set in use: the best
-    of so many rounds of about a millisecond."""
-    cdef long n = 200_000, operations
-    best = 0.0
-    for _ in range(rounds):
-        begin = perf_counter()
-        with nogil:
-            operations = _isa.fma_loop(n)
-        best = max(best, operations / (perf_counter() - begin) / 1e9)
-    return best
+def fma_peak():
+    """Float32 GFLOP/s of fused multiply-adds that touch no memory, on one core, in the instruction set in use, over
+    about a millisecond."""
+    cdef long operations
+    begin = perf_counter()
+    with nogil:
+        operations = _isa.fma_loop(200_000)
+    return operations / (perf_counter() - begin) / 1e9
 
 
 include "math.pxi"

@@ -273,6 +273,8 @@ def test_losing_cells_and_missing_runners_stay_in_the_report(tmp_path: Path) -> 
     record = found["sections"]["grid"][0]["records"][0]
     record["others_cpus"] = 0.5
     assert "Disturbed**: gru N1 T10 D16 H16 forward: other processes used 0.50 CPUs" in report.markdown(found)
+    record["others_cpus"], record["shared_cpus"] = 0.0, 0.25
+    assert "Disturbed**: gru N1 T10 D16 H16 forward: 25% of the samples began on CPUs" in report.markdown(found)
     record.update(ratio=0.25, best_peer="torch")
     assert "gru N1 T10 D16 H16 forward: 0.25 of torch" in report.markdown(found)
 
