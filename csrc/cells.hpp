@@ -14,18 +14,20 @@ namespace {
 
 using fastrnn::Backward;
 using fastrnn::Forward;
+using fastrnn::Where;
 
 // Gate block g of the projected input. The buffer has slack behind its last row, so a whole vector may be read.
-template <class T> FASTRNN_INLINE Vec<T> pre(const Forward<T>& s, long row, long u, int g) {
-  return load<T>(s.pre + row * s.pre_ld + g * s.block + u);
+template <class T> FASTRNN_INLINE Vec<T> pre(const Forward<T>& s, const Where<T>& w, long row, long u, int g) {
+  return load<T>(w.pre + row * w.pre_ld + g * s.block + u);
 }
 
 template <class T> FASTRNN_INLINE Vec<T> gate(const Backward<T>& s, long row, long u, int n, int g) {
   return load<T>(s.gates + row * s.gates_ld + g * s.H + u, n);
 }
 
-template <class T> FASTRNN_INLINE void save(const Forward<T>& s, long row, long u, int n, int g, Vec<T> v) {
-  T* at = s.gates + row * s.gates_ld + g * s.block + u;
+template <class T>
+FASTRNN_INLINE void save(const Forward<T>& s, const Where<T>& w, long row, long u, int n, int g, Vec<T> v) {
+  T* at = w.gates + row * w.gates_ld + g * s.block + u;
   s.stream ? stream<T>(at, v) : store<T>(at, v, n);
 }
 
@@ -58,12 +60,12 @@ template <class T> FASTRNN_INLINE void tanh_of(Vec<T>* v, int rows) {
 struct RnnTanh {
   static constexpr int G = 1;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     Vec<T> h[MAX_ROWS];
-    for (int r = 0; r < rows; ++r) h[r] = acc[r * stride] + pre(s, row + r, u, 0);
+    for (int r = 0; r < rows; ++r) h[r] = acc[r * stride] + pre(s, w, row + r, u, 0);
     tanh_of<T>(h, rows);
-    for (int r = 0; r < rows; ++r) store<T>(s.h + (row + r) * s.H + u, h[r], n);
+    for (int r = 0; r < rows; ++r) store<T>(s.h + (row + r) * w.ld + u, h[r], n);
   }
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -80,10 +82,10 @@ struct RnnTanh {
 struct RnnRelu {
   static constexpr int G = 1;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     for (const long end = row + rows; row < end; ++row, acc += stride)
-      store<T>(s.h + row * s.H + u, at_least<T>(acc[0] + pre(s, row, u, 0), T(0)), n);
+      store<T>(s.h + row * w.ld + u, at_least<T>(acc[0] + pre(s, w, row, u, 0), T(0)), n);
   }
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -100,13 +102,13 @@ struct RnnRelu {
 struct RnnAny {
   static constexpr int G = 1;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
-      Vec<T> h = candidate(*s.rules, acc[0] + pre(s, row, u, 0));
-      if (s.gates) save(s, row, u, n, 0, h);
-      store<T>(s.h + row * s.H + u, h, n);
+      Vec<T> h = candidate(*s.rules, acc[0] + pre(s, w, row, u, 0));
+      if (w.gates) save(s, w, row, u, n, 0, h);
+      store<T>(s.h + row * w.ld + u, h, n);
     }
   }
   template <class T>
@@ -123,28 +125,28 @@ struct RnnAny {
 struct Lstm {
   static constexpr int G = 4;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     Vec<T> c[MAX_ROWS], o[MAX_ROWS];
 #pragma GCC unroll 1
     for (int r = 0; r < rows; ++r, acc += stride) {
-      const long at = (row + r) * s.H + u;
-      Vec<T> a[4] = {acc[0] + pre(s, row + r, u, 0), acc[1] + pre(s, row + r, u, 1), acc[3] + pre(s, row + r, u, 3),
-                     acc[2] + pre(s, row + r, u, 2)};
+      const long at = (row + r) * w.ld + u;
+      Vec<T> a[4] = {acc[0] + pre(s, w, row + r, u, 0), acc[1] + pre(s, w, row + r, u, 1), acc[3] + pre(s, w, row + r, u, 3),
+                     acc[2] + pre(s, w, row + r, u, 2)};
       activate<T, 3, 1>(a);
       Vec<T> i = a[0], f = a[1], g = a[3];
       o[r] = a[2];
       c[r] = f * load<T>(s.c_prev + at, n) + rounded(i * g);
       store<T>(s.c + at, c[r], n);
-      if (s.gates) {
-        save(s, row + r, u, n, 0, i);
-        save(s, row + r, u, n, 1, f);
-        save(s, row + r, u, n, 2, g);
-        save(s, row + r, u, n, 3, o[r]);
+      if (w.gates) {
+        save(s, w, row + r, u, n, 0, i);
+        save(s, w, row + r, u, n, 1, f);
+        save(s, w, row + r, u, n, 2, g);
+        save(s, w, row + r, u, n, 3, o[r]);
       }
     }
     tanh_of<T>(c, rows);
-    for (int r = 0; r < rows; ++r) store<T>(s.h + (row + r) * s.H + u, o[r] * c[r], n);
+    for (int r = 0; r < rows; ++r) store<T>(s.h + (row + r) * w.ld + u, o[r] * c[r], n);
   }
   template <class T>
   static FASTRNN_INLINE void backward(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -171,25 +173,25 @@ struct Lstm {
 template <bool coupled> struct LstmCell {
   static constexpr int G = coupled ? 3 : 4, g_block = G - 2, o_block = G - 1;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     const Rules<T>& rules = *s.rules;
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
-      const long at = row * s.H + u;
-      Vec<T> c_prev = load<T>(s.c_prev + at, n), i = acc[0] + pre(s, row, u, 0), f = acc[1] + pre(s, row, u, 1);
+      const long at = row * w.ld + u;
+      Vec<T> c_prev = load<T>(s.c_prev + at, n), i = acc[0] + pre(s, w, row, u, 0), f = acc[1] + pre(s, w, row, u, 1);
       if (rules.p) {
         i += rounded(c_prev * load<T>(rules.p + u, n));
         f += rounded(c_prev * load<T>(rules.p + s.H + u, n));
       }
       i = recurrent(rules, i);
       f = coupled ? T(1) - i : recurrent(rules, f);
-      Vec<T> g = candidate(rules, acc[g_block] + pre(s, row, u, g_block));
+      Vec<T> g = candidate(rules, acc[g_block] + pre(s, w, row, u, g_block));
       store<T>(s.c + at, f * c_prev + rounded(i * g), n);
-      save(s, row, u, n, 0, i);
-      if (!coupled) save(s, row, u, n, 1, f);
-      save(s, row, u, n, g_block, g);
-      save(s, row, u, n, o_block, acc[o_block] + pre(s, row, u, o_block));
+      save(s, w, row, u, n, 0, i);
+      if (!coupled) save(s, w, row, u, n, 1, f);
+      save(s, w, row, u, n, g_block, g);
+      save(s, w, row, u, n, o_block, acc[o_block] + pre(s, w, row, u, o_block));
     }
   }
   template <class T>
@@ -218,16 +220,16 @@ template <bool coupled> struct LstmCell {
 template <bool coupled> struct LstmOutput {
   static constexpr int G = 1, o_block = coupled ? 2 : 3, peephole = coupled ? 1 : 2;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     const Rules<T>& rules = *s.rules;
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
-      const long at = row * s.H + u;
-      Vec<T> o = acc[0] + load<T>(s.gates + row * s.gates_ld + o_block * s.block + u, n);
+      const long at = row * w.ld + u;
+      Vec<T> o = acc[0] + load<T>(w.gates + row * w.gates_ld + o_block * s.block + u, n);
       if (rules.p) o += rounded(load<T>(s.c + at, n) * load<T>(rules.p + peephole * s.H + u, n));
       o = recurrent(rules, o);
-      save(s, row, u, n, o_block, o);
+      save(s, w, row, u, n, o_block, o);
       store<T>(s.h + at, o * value(rules.output, load<T>(s.squashed + at, n)), n);
     }
   }
@@ -289,27 +291,27 @@ template <bool any, class T> FASTRNN_INLINE void carry(const Backward<T>& s, lon
 template <bool any> struct Gru {
   static constexpr int G = 3;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     Vec<T> candidate[MAX_ROWS], z[MAX_ROWS];
 #pragma GCC unroll 1
     for (int r = 0; r < rows; ++r, acc += stride) {
-      Vec<T> a[2] = {acc[0] + pre(s, row + r, u, 0), acc[1] + pre(s, row + r, u, 1)};
+      Vec<T> a[2] = {acc[0] + pre(s, w, row + r, u, 0), acc[1] + pre(s, w, row + r, u, 1)};
       open_gates<any>(s, a);
-      Vec<T> m = acc[2] + pre(s, row + r, u, 2);
+      Vec<T> m = acc[2] + pre(s, w, row + r, u, 2);
       z[r] = a[1];
-      candidate[r] = a[0] * m + pre(s, row + r, u, 3);
-      if (s.gates) {
-        save(s, row + r, u, n, 0, a[0]);
-        save(s, row + r, u, n, 1, a[1]);
-        save(s, row + r, u, n, 2, m);
+      candidate[r] = a[0] * m + pre(s, w, row + r, u, 3);
+      if (w.gates) {
+        save(s, w, row + r, u, n, 0, a[0]);
+        save(s, w, row + r, u, n, 1, a[1]);
+        save(s, w, row + r, u, n, 2, m);
       }
     }
     candidates<any>(s, candidate, rows);
     for (int r = 0; r < rows; ++r) {
-      const long at = (row + r) * s.H + u;
+      const long at = (row + r) * w.ld + u;
       store<T>(s.h + at, z[r] * (load<T>(s.h_prev + at, n) - candidate[r]) + candidate[r], n);
-      if (s.gates) save(s, row + r, u, n, 3, candidate[r]);
+      if (w.gates) save(s, w, row + r, u, n, 3, candidate[r]);
     }
   }
   template <class T>
@@ -335,16 +337,16 @@ template <bool any> struct Gru {
 template <bool any> struct GruBeforeGates {
   static constexpr int G = 2;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
 #pragma GCC unroll 1
     for (const long end = row + rows; row < end; ++row, acc += stride) {
-      const long at = row * s.H + u;
-      Vec<T> a[2] = {acc[0] + pre(s, row, u, 0), acc[1] + pre(s, row, u, 1)};
+      const long at = row * w.ld + u;
+      Vec<T> a[2] = {acc[0] + pre(s, w, row, u, 0), acc[1] + pre(s, w, row, u, 1)};
       open_gates<any>(s, a);
       store<T>(s.rh + at, a[0] * load<T>(s.left + at, n), n);
-      save(s, row, u, n, 0, a[0]);
-      save(s, row, u, n, 1, a[1]);
+      save(s, w, row, u, n, 0, a[0]);
+      save(s, w, row, u, n, 1, a[1]);
     }
   }
   // the product is the gradient of r*left
@@ -367,16 +369,16 @@ template <bool any> struct GruBeforeGates {
 template <bool any> struct GruBeforeOutput {
   static constexpr int G = 1;
   template <class T>
-  static FASTRNN_INLINE void forward(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                     int n) {
+  static FASTRNN_INLINE void forward(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                     int rows, long u, int n) {
     Vec<T> candidate[MAX_ROWS];
-    for (int r = 0; r < rows; ++r) candidate[r] = acc[r * stride] + pre(s, row + r, u, 2);
+    for (int r = 0; r < rows; ++r) candidate[r] = acc[r * stride] + pre(s, w, row + r, u, 2);
     candidates<any>(s, candidate, rows);
     for (int r = 0; r < rows; ++r) {
-      const long at = (row + r) * s.H + u;
-      Vec<T> z = load<T>(s.gates + (row + r) * s.gates_ld + s.block + u, n);
+      const long at = (row + r) * w.ld + u;
+      Vec<T> z = load<T>(w.gates + (row + r) * w.gates_ld + s.block + u, n);
       store<T>(s.h + at, z * (load<T>(s.h_prev + at, n) - candidate[r]) + candidate[r], n);
-      save(s, row + r, u, n, 2, candidate[r]);
+      save(s, w, row + r, u, n, 2, candidate[r]);
     }
   }
   template <class T>

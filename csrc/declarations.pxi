@@ -244,16 +244,17 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
     void compose[T](Scan[T]*, bint backward)
 
 cdef extern from "places.hpp" namespace "fastrnn" nogil:
-    void find_forward[T](const Scan[T]&, long t, long row, At[T]*)
-    void find_backward[T](const Scan[T]&, long t, long low, long row_of_pre, At[T]*)
+    void begin[T](const Scan[T]&, At[T]*, Forward[T]*)
+    void begin_back "fastrnn::begin"[T](const Scan[T]&, At[T]*, Backward[T]*)
+    void find[T](const Scan[T]&, long t, long row, At[T]*, Forward[T]*)
+    void find_back "fastrnn::find"[T](
+        const Scan[T]&, long t, long low, long row_of_pre, const T* dy, At[T]*, Backward[T]*)
     Product[T] projection[T](const Scan[T]&, int p, long low)
     Product[T] step_product[T](const Scan[T]&, const Weight[T]&, const T* left)
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)
     void find_chunk[T](const Scan[T]&, const Share&, long low, At[T]*)
-    void fill[T](const Scan[T]&, const At[T]*, Forward[T]*)
-    void fill_back "fastrnn::fill"[T](const Scan[T]&, const At[T]*, const T* dy, Backward[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
     void normalise_projection[T](const Scan[T]&, bint back, long low, long row0, long row1)
 

@@ -280,10 +280,8 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
     cdef Share share
     cdef At[floating] at[PLACES]
     cdef Forward[floating] step
-    memset(at, 0, sizeof(at))
     memset(&share, 0, sizeof(share))
-    memset(&step.next, 0, sizeof(step.next))
-    step.backwards = s.backwards
+    begin(s[0], at, &step)
     if not s.packed or not makes_input(s):
         prepare(s, thread, threads)
         barrier.wait(threads)
@@ -302,9 +300,8 @@ cdef void forward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thre
         place = share.first
         for t in range(t0, t1):
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
-            find_forward(s[0], t, place - row0 if share.numbers != NULL else s.start[t] - low, at)
+            find(s[0], t, place - row0 if share.numbers != NULL else s.start[t] - low, at, &step)
             place += row1 - row0
-            fill(s[0], at, &step)
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))
                 if t + 1 < s.steps:
@@ -374,10 +371,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     cdef Backward[floating] step
     cdef Share share
     cdef Op initial
-    memset(at, 0, sizeof(at))
-    at[DA_NEXT].ld = ld
-    memset(&step.next, 0, sizeof(step.next))
-    step.backwards = False
+    begin_back(s[0], at, &step)
     if thread == 0 and not add:
         clear_sums(s)
     if not s.blas:
@@ -399,10 +393,10 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         for t in range(t1 - 1, t0 - 1, -1):
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
             place -= row1 - row0
-            find_backward(s[0], t, low, place - row0 if share.numbers != NULL else s.start[t] - low, at)
+            find_back(s[0], t, low, place - row0 if share.numbers != NULL else s.start[t] - low,
+                      dy_of(s[0], s.start[t], low), at, &step)
             if s.dy_apart and s.by_rows:
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
-            fill_back(s[0], at, dy_of(s[0], s.start[t], low), &step)
             step.fetched = fetches and t + 1 < t1
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))

@@ -1,6 +1,8 @@
 // Where the arrays of a step and of a chunk stand, and the work on rows that finds them there.
 #pragma once
 
+#include <algorithm>
+
 #include "scan.hpp"
 
 namespace fastrnn {
@@ -17,38 +19,53 @@ template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
   return at(s.dy, (s.dy_at ? s.dy_at[now] : now) * s.S);
 }
 
-// Arrays of step t, whose row 0 is row `row` of pre, as far as it is the caller's. Forward.
-template <class T> void find_forward(const Scan<T>& s, long t, long row, At<T>* at) {
-  const long H = s.H, S = s.S, width = s.cell.gates * H, now = s.start[t], before = t ? s.start[t - 1] : 0;
-  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
-  at[PRE] = {s.pre + row * s.cell.blocks * H, s.cell.blocks * H};
-  at[GATES] = {fastrnn::at(s.gates, s.keep ? now * s.cell.saved * H : 0), s.cell.saved * H};
-  at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
-  at[LEFT] = s.mask ? At<T>{s.left, S} : at[H_PREV];
-  at[H_NEW] = {h_of(s, t, now), S};
-  at[C_PREV] = {t ? fastrnn::at(s.c, s.keep ? before * H : 0) : borrowed(s.c0), H};
-  at[C_LAST] = {fastrnn::at(s.c, s.keep ? now * H : 0), H};
-  at[C_NEW] = s.new_c ? At<T>{s.c_new + (s.keep ? now * H : 0), H} : at[C_LAST];
+// Arrays of a step, and what they are to it, as far as that is the same for all steps. Of a lone row of few units, to find
+// its arrays takes a good part of a step.
+template <class T> void begin(const Scan<T>& s, At<T>* at, Forward<T>* step) {
+  const long H = s.H, S = s.S, width = s.cell.gates * H;
+  std::fill_n(at, PLACES, At<T>{});
+  *step = {};
+  at[PRE].ld = s.cell.blocks * H, at[GATES].ld = s.cell.saved * H;
+  at[H_PREV].ld = at[LEFT].ld = at[H_NEW].ld = at[MASK].ld = S;
+  at[C_PREV].ld = at[C_LAST].ld = at[C_NEW].ld = at[SQUASHED].ld = H;
+  at[LEFT].at = s.left, at[MASK].at = const_cast<T*>(s.mask);
   at[INNER] = {s.inner, H};
-  if (!s.cell.any && !s.mask) return;
-  at[RAW] = {s.raw, width};
-  at[HAT] = s.keep ? At<T>{fastrnn::at(s.u_hat, now * width), width} : at[RAW];
-  at[SQUASHED] = s.cell.normed ? At<T>{s.squashed, H} : at[C_NEW];
+  at[RAW] = at[HAT] = {s.raw, width};
   at[C_HAT] = {s.c_hat, H};
-  at[MASK] = {borrowed(s.mask), S};
-  at[SHARE_H] = {borrowed(fastrnn::at(s.new_h, now * s.new_h_ld)), s.new_h_ld};
-  at[SHARE_C] = {borrowed(fastrnn::at(s.new_c, now * s.new_c_ld)), s.new_c_ld};
+  at[SHARE_H].ld = s.new_h_ld, at[SHARE_C].ld = s.new_c_ld;
+  step->H = step->block = step->where.ld = H, step->rules = &s.rules;
+  step->where.pre_ld = at[PRE].ld, step->where.gates_ld = at[GATES].ld, step->stream = s.stream;
+  step->h = step->rh = s.inner;
+  step->backwards = s.backwards;
 }
 
-template <class T> void fill(const Scan<T>& s, const At<T>* at, Forward<T>* step) {
-  step->H = step->block = s.H, step->rules = &s.rules;
+// The rest: of step t, whose row 0 is row `row` of pre, as far as it is the caller's.
+template <class T> void find(const Scan<T>& s, long t, long row, At<T>* at, Forward<T>* step) {
+  const long H = s.H, now = s.start[t], before = t ? s.start[t - 1] : 0;
+  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
+  T* const h_prev = t ? h_of(s, t - 1, before) : borrowed(s.h0);
+  T* const h = h_of(s, t, now);
+  T* const c_prev = t ? fastrnn::at(s.c, s.keep ? before * H : 0) : borrowed(s.c0);
+  T* const c_last = fastrnn::at(s.c, s.keep ? now * H : 0);
+  T* const c = s.new_c ? s.c_new + (s.keep ? now * H : 0) : c_last;
+  T* const gates = fastrnn::at(s.gates, s.keep ? now * at[GATES].ld : 0);
+  T* const pre = s.pre + row * at[PRE].ld;
+  step->where.pre = at[PRE].at = pre;
+  step->where.gates = at[GATES].at = gates;
+  step->h_prev = at[H_PREV].at = h_prev;
+  step->c_prev = at[C_PREV].at = c_prev;
+  step->c = at[C_NEW].at = c;
+  at[C_LAST].at = c_last;
+  at[H_NEW].at = h;
+  if (!s.cell.projected) step->h = h;
+  if (!s.mask) at[LEFT].at = h_prev;
+  step->left = at[LEFT].at;
   step->backwards = !step->backwards;
-  step->pre = at[PRE].at, step->pre_ld = at[PRE].ld;
-  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld, step->stream = s.stream;
-  step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;
-  step->c_prev = at[C_PREV].at, step->c = at[C_NEW].at, step->squashed = at[SQUASHED].at;
-  step->h = s.cell.projected ? at[INNER].at : at[H_NEW].at;
-  step->rh = at[INNER].at;
+  if (!s.cell.any && !s.mask) return;
+  if (s.keep) at[HAT].at = fastrnn::at(s.u_hat, now * at[HAT].ld);
+  step->squashed = at[SQUASHED].at = s.cell.normed ? s.squashed : c;
+  at[SHARE_H].at = borrowed(fastrnn::at(s.new_h, now * s.new_h_ld));
+  at[SHARE_C].at = borrowed(fastrnn::at(s.new_c, now * s.new_c_ld));
 }
 
 // The product that makes segment p of pre for packed rows from row low on.
@@ -72,49 +89,61 @@ template <class T> Product<T> step_product(const Scan<T>& s, const Weight<T>& w,
   return product;
 }
 
-// Backward, for a step of a chunk whose packed rows begin with row low; DA_NEXT stays as it is.
-template <class T> void find_backward(const Scan<T>& s, long t, long low, long row_of_pre, At<T>* at) {
+// The same two backward, for a step of a chunk whose packed rows begin with row low. DA_NEXT is the loop's.
+template <class T> void begin(const Scan<T>& s, At<T>* at, Backward<T>* step) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, blocks = s.cell.blocks * H;
-  const long now = s.start[t], before = t ? s.start[t - 1] : 0, row = now - low;
-  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
-  at[DA] = {s.pre + row_of_pre * blocks, blocks};
-  at[GATES] = {fastrnn::at(s.gates, now * s.cell.saved * H), s.cell.saved * H};
-  at[H_PREV] = {t ? h_of(s, t - 1, before) : borrowed(s.h0), S};
-  at[LEFT] = s.mask ? At<T>{s.left + row * S, S} : at[H_PREV];
-  at[H_NEW] = {h_of(s, t, now), S};
-  at[C_PREV] = {t ? fastrnn::at(s.c, before * H) : borrowed(s.c0), H};
-  at[C_NEW] = {fastrnn::at(s.c_new ? s.c_new : s.c, now * H), H};
-  at[INNER] = {fastrnn::at(s.inner, row * H), H};
+  std::fill_n(at, PLACES, At<T>{});
+  *step = {};
+  at[DA].ld = at[DU].ld = at[DA_NEXT].ld = blocks, at[GATES].ld = s.cell.saved * H, at[HAT].ld = width;
+  at[H_PREV].ld = at[LEFT].ld = at[H_NEW].ld = at[TOTAL].ld = S;
+  at[C_PREV].ld = at[C_NEW].ld = at[INNER].ld = at[DCELLS].ld = at[SQUASHED].ld = at[C_HAT].ld = at[DSQUASHED].ld = H;
   at[DH] = {s.dh, S};
   at[DC] = {s.dc, H};
-  at[DCELLS] = {borrowed(fastrnn::at(s.dcells, now * H)), H};
-  at[MASK] = {borrowed(s.mask), S};
-  if (!s.cell.any) return;
-  at[DU] = {fastrnn::at(s.du, row * blocks), blocks};
-  at[HAT] = {fastrnn::at(s.u_hat, now * width), width};
-  at[SQUASHED] = s.cell.normed ? At<T>{s.squashed, H} : at[C_NEW];
-  at[C_HAT] = {fastrnn::at(s.c_hat, row * H), H};
-  at[TOTAL] = {s.total + row * S, S};
+  at[MASK] = {const_cast<T*>(s.mask), S};
   at[DC_LAST] = {s.dc_last, H};
   at[DINNER] = {s.dinner, H};
-  at[DSQUASHED] = {fastrnn::at(s.dsquashed, row * H), H};
-  at[SHARE_H] = {borrowed(fastrnn::at(s.new_h, now * s.new_h_ld)), s.new_h_ld};
-  at[SHARE_C] = {borrowed(fastrnn::at(s.new_c, now * s.new_c_ld)), s.new_c_ld};
+  at[SHARE_H].ld = s.new_h_ld, at[SHARE_C].ld = s.new_c_ld;
+  step->rules = &s.rules;
+  step->dh = s.dh, step->dc = s.dc, step->mask = s.mask;
+  step->gates_ld = at[GATES].ld, step->da_ld = blocks;
+  step->total = s.dinner;
+  step->keep_carry = s.new_h;
 }
 
-template <class T> void fill(const Scan<T>& s, const At<T>* at, const T* dy, Backward<T>* step) {
+template <class T>
+void find(const Scan<T>& s, long t, long low, long row_of_pre, const T* dy, At<T>* at, Backward<T>* step) {
+  const long H = s.H, S = s.S, now = s.start[t], before = t ? s.start[t - 1] : 0, row = now - low;
+  auto borrowed = [](const T* p) { return const_cast<T*>(p); };
+  T* const h_prev = t ? h_of(s, t - 1, before) : borrowed(s.h0);
+  T* const left = s.mask ? s.left + row * S : h_prev;
+  T* const h = h_of(s, t, now);
+  T* const c_prev = t ? fastrnn::at(s.c, before * H) : borrowed(s.c0);
+  T* const c = fastrnn::at(s.c_new ? s.c_new : s.c, now * H);
+  T* const gates = fastrnn::at(s.gates, now * at[GATES].ld);
+  T* const inner = fastrnn::at(s.inner, row * H);
+  T* const da = s.pre + row_of_pre * at[DA].ld;
+  step->da = at[DA].at = da;
+  step->gates = at[GATES].at = gates;
+  step->h_prev = at[H_PREV].at = h_prev;
+  step->left = at[LEFT].at = left;
+  step->y = at[H_NEW].at = h;
+  step->c_prev = at[C_PREV].at = c_prev;
+  step->c = at[C_NEW].at = c;
+  step->rh = at[INNER].at = inner;
+  step->dy = dy;
   step->backwards = !step->backwards;
-  step->H = s.H, step->rules = &s.rules;
-  step->dy = dy, step->dh = s.dh, step->dc = s.dc;
-  step->gates = at[GATES].at, step->gates_ld = at[GATES].ld;
-  step->y = at[H_NEW].at, step->h_prev = at[H_PREV].at, step->left = at[LEFT].at;
-  step->c = at[C_NEW].at, step->c_prev = at[C_PREV].at;
-  step->da = at[DA].at, step->da_ld = at[DA].ld;
-  step->rh = at[INNER].at;
-  step->total = s.cell.projected ? at[DINNER].at : at[TOTAL].at;
-  step->squashed = at[SQUASHED].at, step->dsquashed = s.cell.normed ? at[DSQUASHED].at : nullptr;
-  step->keep_carry = s.new_h;
-  step->mask = s.mask;
+  at[DCELLS].at = borrowed(fastrnn::at(s.dcells, now * H));
+  if (!s.cell.any) return;
+  at[DU].at = fastrnn::at(s.du, row * at[DU].ld);
+  at[HAT].at = fastrnn::at(s.u_hat, now * at[HAT].ld);
+  at[C_HAT].at = fastrnn::at(s.c_hat, row * H);
+  at[TOTAL].at = s.total + row * S;
+  if (!s.cell.projected) step->total = at[TOTAL].at;
+  step->squashed = at[SQUASHED].at = s.cell.normed ? s.squashed : c;
+  at[DSQUASHED].at = fastrnn::at(s.dsquashed, row * H);
+  if (s.cell.normed) step->dsquashed = at[DSQUASHED].at;
+  at[SHARE_H].at = borrowed(fastrnn::at(s.new_h, now * s.new_h_ld));
+  at[SHARE_C].at = borrowed(fastrnn::at(s.new_c, now * s.new_c_ld));
 }
 
 // What step t, backward, will read of rows row0..row1 that the step after it does not; dy: its own.

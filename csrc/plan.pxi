@@ -80,7 +80,7 @@ cdef void choose_panels(Scan[floating]* s) noexcept nogil:
 cdef void leave_unpacked(Scan[floating]* s) noexcept nogil:
     """Fill in which matrices a call forward reads as they lie, since its rows do not repay packing: W and those of
     steps, if they lie by rows. Threads that split units read pieces of rows, and repay it with half the steps."""
-    cdef long rows = all_rows(s), steps = s.steps if s.threads == 1 or s.by_rows else 2 * s.steps, k
+    cdef long rows = all_rows(s), steps = s.steps if s.by_rows else 2 * s.steps, k
     cdef Weight[floating]* w
     for k in range(s.segments if s.codes == NULL else 0):
         w = &s.weight[k]
@@ -112,7 +112,7 @@ cdef bint fetches_ahead(Scan[floating]* s) noexcept nogil:
     L2 holds 1 % more.
     """
     cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
-    if not s.keep or not s.by_rows or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
+    if not s.keep or not s.by_rows or s.N < ROWS_PER_THREAD or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
         return False
     return all_rows(s) * row > s.threads * l2_bytes()
 
@@ -140,7 +140,7 @@ cdef void share_out(Scan[floating]* s, long most) noexcept nogil:
 
 cdef void share_between(Scan[floating]* s, int threads) noexcept nogil:
     s.threads = threads
-    s.by_rows = s.N >= ROWS_PER_THREAD * threads
+    s.by_rows = threads == 1 or s.N >= ROWS_PER_THREAD * threads
     s.apart = s.by_rows and threads > 1 and not s.cell.normed
 
 

@@ -19,10 +19,6 @@ constexpr int MAX_VECTORS = 4;
 // three of four, and batches come by fours.
 constexpr int STRIP_VECTORS = FASTRNN_REGISTERS == 16 ? 3 : 4;
 
-// Panels that one row works on at once. Three vectors are too few independent chains to fill the pipeline; four are as many
-// as L2 feeds, faster from one place than from two.
-constexpr int row_panels(int NV) { return NV == 3 ? 3 : 1; }
-
 constexpr long LINE = 64;  // bytes of a cache line
 
 // The r-th of the rows with these numbers; where they are null, rows stand in order.
@@ -245,11 +241,11 @@ struct Pieces {
 // A group of unit vectors of a packed matrix, cut into panels.
 struct Group {
   long unit0, unit1;
-  int vectors, most;  // of all panels, of each
+  int vectors, most;  // of all panels, of each: three, and then all have as many, or MAX_VECTORS
 
   Group(const Layout& layout, long unit0, long unit1)
       : unit0(unit0), unit1(unit1), vectors(int(unit1 - unit0) * layout.G), most(layout.panel(unit1 - unit0)) {}
-  int panels() const { return vectors <= most ? 1 : (vectors + most - 1) / most; }
+  int panels() const { return most == 3 ? vectors / 3 : (vectors + MAX_VECTORS - 1) / MAX_VECTORS; }
 };
 
 // The products of rows row0..row1 and panel p of a group, k from k0 to k1; vector 0 of `result` is the group's first. Each
@@ -298,19 +294,41 @@ FASTRNN_INLINE void multiply_group(const Operands<T>& o, const Group& group, lon
   }
 }
 
-// tile[v] = the products of one row and a group, or several wide ones: as many panels at once as it takes.
+// tile[v] = the products of one row and a group, or several wide ones. Three vectors are too few independent chains to fill
+// the pipeline, so three such panels at once; four are as many as L2 feeds, faster from one place than from two.
 template <class T>
 FASTRNN_INLINE void multiply_row(const Operands<T>& o, const Group& group, long row, bool backwards, Vec<T>* tile) {
   const T* left = o.a + number_of(o.numbers, row) * o.row_stride;
-  const int piece = group.most * row_panels(group.most), pieces = (group.vectors + piece - 1) / piece;
+  const int panels = group.panels(), at_once = group.most == 3 ? 3 : 1, pieces = at_once == 3 ? (panels + 2) / 3 : panels;
   for (int i = 0; i < pieces; ++i) {
-    const int first = (backwards ? pieces - 1 - i : i) * piece, last = int(smaller(first + piece, group.vectors));
-    for (int v = first; v < last;) {
-      const int NV = int(smaller(group.most, last - v)), panels = last - v == NV ? 1 : (last - v) / NV;
-      lone_kernel_for<T>(NV, panels)(left, o.k_stride, o.panels + (group.unit0 * o.layout.G + v) * o.K * width<T>,
-                                     o.K * NV * width<T>, o.K, tile + v);
-      v += NV * panels;
-    }
+    const int p = (backwards ? pieces - 1 - i : i) * at_once, v = p * group.most;
+    const int NV = int(smaller(group.most, group.vectors - v));
+    lone_kernel_for<T>(NV, int(smaller(at_once, panels - p)))(
+        left, o.k_stride, o.panels + (group.unit0 * o.layout.G + v) * o.K * width<T>, o.K * NV * width<T>, o.K, tile + v);
+  }
+}
+
+// Calls body(tile, unit, units) for the unit vectors first..last of a lone row's product. A tile has as many of them as others
+// have rows, where panels are wide: the body then has enough chains of operations that do not wait for each other.
+//
+// before(unit, units) is called before a tile's product, or after it where panels are gone over backwards: what one step has
+// read last, the next one then reads first.
+template <int G, class T, class Before, class Body>
+FASTRNN_INLINE void for_lone_row(const Operands<T>& o, long row, long first, long last, bool backwards, Before before,
+                                 Body body) {
+  alignas(64) Vec<T> tile[MAX_ROWS * G];
+  const bool by_eights = !o.layout.narrow;
+  const long groups = by_eights ? (last - first + MAX_ROWS - 1) / MAX_ROWS : o.layout.groups(last - first);
+  if (o.K == 0)
+    for (long k = 0; k < MAX_ROWS * G; ++k) tile[k] = Vec<T>{};
+  for (long i = 0; i < groups; ++i) {
+    const long g = backwards ? groups - 1 - i : i, u0 = first + g * (by_eights ? MAX_ROWS : o.layout.group());
+    const Group group(o.layout, u0, by_eights ? smaller(u0 + MAX_ROWS, last) : o.layout.end(g, first, last));
+    const long units = group.unit1 - u0;
+    if (!backwards) before(u0, units);
+    if (o.K > 0) multiply_row(o, group, row, backwards, tile);
+    if (backwards) before(u0, units);
+    body(tile, u0, units);
   }
 }
 
@@ -322,13 +340,9 @@ constexpr long GROUP_ROWS = 48;
 constexpr long BLOCK_K = 2048;
 constexpr long BLOCK_ROWS = 96;
 
-// Calls body(tile, stride, row, rows, unit, units) for all rows row0..row1 and unit vectors first..last of a product, at most
-// MAX_ROWS rows and a group of unit vectors at a time; row r, unit vector v and gate g of the tile stand at
-// tile[r*stride + v*G + g]. A lone row's tile has as many unit vectors as others have rows, where panels are wide: the body
-// then has enough chains of operations that do not wait for each other.
-//
-// before(row, rows, unit, units) is called before a tile's product, or after it where a lone row goes backwards: what one
-// step has read last, the next one then reads first.
+// Calls body(tile, stride, row, rows, unit, units) for all rows row0..row1, two or more, and unit vectors first..last of a
+// product, at most MAX_ROWS rows and a group of unit vectors at a time; row r, unit vector v and gate g of the tile stand at
+// tile[r*stride + v*G + g]. before(row, rows, unit, units) is called before a tile's product.
 //
 // Panels are gone over forwards or `backwards`: a caller that changes the direction from step to step finds in L2 what
 // it has used last, which is half of a matrix of twice that size.
@@ -337,15 +351,13 @@ FASTRNN_INLINE void for_tiles(const Operands<T>& o, long row0, long row1, long f
                               Body body) {
   constexpr long most_rows = in_blocks ? BLOCK_ROWS : GROUP_ROWS;
   alignas(64) Vec<T> tile[most_rows * most_vectors(G)];
-  const long n = row1 - row0, block = in_blocks && o.K > BLOCK_K ? BLOCK_K : o.K;
-  const bool lone = n == 1, by_eights = lone && !o.layout.narrow;
-  const long groups = by_eights ? (last - first + MAX_ROWS - 1) / MAX_ROWS : o.layout.groups(last - first);
+  const long n = row1 - row0, block = in_blocks && o.K > BLOCK_K ? BLOCK_K : o.K, groups = o.layout.groups(last - first);
   const Pieces parts(n, block < o.K ? most_rows : GROUP_ROWS);
   if (o.K == 0)
-    for (long k = 0; k < (lone ? MAX_ROWS * G : smaller(n, most_rows) * most_vectors(G)); ++k) tile[k] = Vec<T>{};
+    for (long k = 0; k < smaller(n, most_rows) * most_vectors(G); ++k) tile[k] = Vec<T>{};
   for (long i = 0; i < groups; ++i) {
-    const long g = backwards ? groups - 1 - i : i, u0 = first + g * (by_eights ? MAX_ROWS : o.layout.group());
-    const Group group(o.layout, u0, by_eights ? smaller(u0 + MAX_ROWS, last) : o.layout.end(g, first, last));
+    const long g = backwards ? groups - 1 - i : i, u0 = first + g * o.layout.group();
+    const Group group(o.layout, u0, o.layout.end(g, first, last));
     const long units = group.unit1 - u0;
     for (long part = 0, r0 = row0, r1; part < parts.count; ++part, r0 = r1) {
       r1 = row0 + parts.first(part + 1);
@@ -354,12 +366,7 @@ FASTRNN_INLINE void for_tiles(const Operands<T>& o, long row0, long row1, long f
       const auto after_rows = [&](long row, int rows) {
         body(tile + (row - r0) * group.vectors, group.vectors, row, rows, u0, units);
       };
-      if (lone) {
-        if (!backwards) before_rows(row0, 1);
-        if (o.K > 0) multiply_row(o, group, row0, backwards, tile);
-        if (backwards) before_rows(row0, 1);
-        after_rows(row0, 1);
-      } else if (group.panels() == 1 && block == o.K) {
+      if (group.panels() == 1 && block == o.K) {
         multiply_panel<T, false>(o, group, 0, r0, r1, 0, o.K, backwards, result, before_rows, after_rows);
       } else {
         long k0 = 0, k1;

@@ -154,21 +154,18 @@ template <class T> FASTRNN_INLINE void prefetch_row(const T* row, long n) {
   for (long k = 0; k < n; k += LINE / long(sizeof(T))) __builtin_prefetch(row + k);
 }
 
-// A step of row `row` alone in which vectors of units take the place of rows: vector v stands in row v, at unit row * H + u.
-template <class T> FASTRNN_INLINE Forward<T> of_vectors(const Forward<T>& s, long row) {
-  Forward<T> turned = s;
-  turned.H = turned.pre_ld = turned.gates_ld = width<T>;
-  turned.pre += row * (s.pre_ld - s.H);
-  if (s.gates) turned.gates += row * (s.gates_ld - s.H);
-  return turned;
+// Where the vectors of row `row`'s units stand if they take the place of rows: vector v in row v, at unit row * H + u.
+template <class T> FASTRNN_INLINE Where<T> of_vectors(const Where<T>& w, long row) {
+  constexpr long V = width<T>;
+  return {V, w.pre + row * (w.pre_ld - w.ld), V, w.gates ? w.gates + row * (w.gates_ld - w.ld) : nullptr, V};
 }
 
 // A cell's elementwise step over some rows of a vector of units, of which n exist, or all where `whole`. As functions of their
 // own they do not compete for registers with the loops around them.
 template <class Cell, bool whole, class T>
-__attribute__((noinline)) void forward_rows(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                            int n) {
-  Cell::forward(s, acc, stride, row, rows, u, whole ? width<T> : n);
+__attribute__((noinline)) void forward_rows(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
+                                            int rows, long u, int n) {
+  Cell::forward(s, w, acc, stride, row, rows, u, whole ? width<T> : n);
 }
 template <class Cell, bool whole, class T>
 __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
@@ -178,7 +175,7 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
 
 // A tile of a product that has been made apart.
 template <int G, class T>
-const Vec<T>* take_sums(const Forward<T>& s, Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+void take_sums(const Forward<T>& s, Vec<T>* tile, int stride, long row, int rows, long u, long units) {
   constexpr int V = width<T>;
   for (int v = 0; v < units; ++v) {
     const long unit = (u + v) * V;
@@ -187,7 +184,6 @@ const Vec<T>* take_sums(const Forward<T>& s, Vec<T>* tile, int stride, long row,
       for (int g = 0; g < G; ++g)
         tile[r * stride + v * G + g] = load<T>(s.sums + (row + r) * s.sums_ld + g * s.H + unit, n);
   }
-  return tile;
 }
 
 // The k of all tiles of some rows, at least.
@@ -196,35 +192,62 @@ template <class T> FASTRNN_INLINE long all_k(const Operands<T>& o, long rows) {
   return (rows + MAX_ROWS - 1) / MAX_ROWS * ((vectors + MAX_VECTORS - 1) / MAX_VECTORS) * o.K;
 }
 
-// Forward or backward step of one cell over a tile of the product.
+template <class Cell, class T> FASTRNN_INLINE Operands<T> operands_of(const Forward<T>& s) {
+  return {s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+}
+template <class T> FASTRNN_INLINE Operands<T> operands_of(const Backward<T>& s) {
+  return {s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+}
+
+// Forward step of one cell over a row alone.
+template <class Cell, class T>
+__attribute__((noinline)) void forward_lone(const Forward<T>& s, long row, long unit0, long unit1) {
+  constexpr int V = width<T>, G = Cell::G;
+  // its vectors advance together, as rows do; peepholes are the same for all rows, not for all vectors
+  const bool together = !s.rules->p;
+  const Where<T> turned = of_vectors(s.where, row);
+  if (s.input) prefetch_row(s.input->a + row * s.input->row_stride, s.input->K);
+  if (s.K > 0) prefetch_row(s.a + row * s.K, s.K);
+  for_lone_row<G>(operands_of<Cell>(s), row, unit0 / V, vectors<T>(unit1), s.backwards,
+                  [&](long u, long units) {
+                    if (s.input) make_tile<G>(s.input, row, 1, u, units, s.backwards);
+                  },
+                  [&](Vec<T>* tile, long u, long units) {
+                    if (s.sums) take_sums<G>(s, tile, 0, row, 1, u, units);
+                    const int whole = int(smaller(units, s.H / V - u));
+                    if (together && whole > 0) forward_rows<Cell, true>(s, turned, tile, G, 0, whole, row * s.H + u * V, V);
+                    for (int v = together ? whole : 0; v < units; ++v) {
+                      const long unit = (u + v) * V;
+                      if (v < whole)
+                        forward_rows<Cell, true>(s, s.where, tile + v * G, 0, row, 1, unit, V);
+                      else
+                        forward_rows<Cell, false>(s, s.where, tile + v * G, 0, row, 1, unit, int(s.H - unit));
+                    }
+                  });
+  if (s.stream) settle();
+}
+
+// Forward step of one cell.
 template <class Cell, class T>
 void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  // the vectors of a lone row advance together, as rows do; peepholes are the same for all rows, not for all vectors
-  const bool lone = row1 - row0 == 1 && !s.rules->p;
-  const Forward<T> turned = lone ? of_vectors(s, row0) : s;
-  if (row1 - row0 == 1) {
-    if (s.input) prefetch_row(s.input->a + row0 * s.input->row_stride, s.input->K);
-    if (s.K > 0) prefetch_row(s.a + row0 * s.K, s.K);
-  }
-  Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+  if (row1 - row0 == 1) return forward_lone<Cell>(s, row0, unit0, unit1);
+  Operands<T> o = operands_of<Cell>(s);
   Fetch<T> fetch(s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
   for_tiles<T, Cell::G, false>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
                  if (s.input) make_tile<Cell::G>(s.input, row, rows, u, units, s.backwards);
                },
-               [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
-                 alignas(64) Vec<T> made[MAX_ROWS * most_vectors(Cell::G)];
-                 if (s.sums) tile = take_sums<Cell::G>(s, made, stride, row, rows, u, units);
-                 const int whole = int(smaller(units, s.H / V - u));
-                 if (lone) stride = Cell::G, rows = whole;
-                 for (int v = 0; v < whole; v += lone ? whole : 1)
-                   forward_rows<Cell, true>(turned, tile + v * Cell::G, stride, lone ? 0 : row, rows,
-                                 (lone ? row * s.H : 0) + (u + v) * V, V);
-                 if (whole < units)
-                   forward_rows<Cell, false>(s, tile + whole * Cell::G, stride, row, lone ? 1 : rows, (u + whole) * V,
-                                 int(s.H - (u + whole) * V));
+               [&](Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+                 if (s.sums) take_sums<Cell::G>(s, tile, stride, row, rows, u, units);
+                 for (int v = 0; v < units; ++v) {
+                   const int n = int(smaller(V, s.H - (u + v) * V));
+                   if (n == V)
+                     forward_rows<Cell, true>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V, V);
+                   else
+                     forward_rows<Cell, false>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V, n);
+                 }
                });
   if (s.stream) settle();
 }
@@ -243,26 +266,40 @@ template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long 
   prefetch_block((s.c_prev ? s.c_prev : s.h_prev) + at, s.H, rows, vectors);
 }
 
+// Some rows and unit vectors of a step backward.
+template <class Cell, class T>
+FASTRNN_INLINE void backward_tile(const Backward<T>& s, const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+  constexpr int V = width<T>;
+  for (int v = 0; v < units; ++v) {
+    const int n = int(smaller(V, s.H - (u + v) * V));
+    if (n == V)
+      backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V, V);
+    else
+      backward_rows<Cell, false>(s, tile + v, stride, row, rows, (u + v) * V, n);
+  }
+}
+
+template <class Cell, class T>
+__attribute__((noinline)) void backward_lone(const Backward<T>& s, long row, long unit0, long unit1) {
+  if (s.K > 0) prefetch_row(s.a + row * s.a_ld, s.K);
+  for_lone_row<1>(operands_of(s), row, unit0 / width<T>, vectors<T>(unit1), s.backwards, [](long, long) {},
+                  [&](const Vec<T>* tile, long u, long units) { backward_tile<Cell>(s, tile, 0, row, 1, u, units); });
+}
+
 template <class Cell, class T>
 void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  Operands<T> o{s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+  if (row1 - row0 == 1) return backward_lone<Cell>(s, row0, unit0, unit1);
+  Operands<T> o = operands_of(s);
   Fetch<T> fetch(s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
-  if (row1 - row0 == 1 && s.K > 0) prefetch_row(s.a + row0 * s.a_ld, s.K);
   for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
-                 if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && rows > 1 && !s.fetched)
+                 if (!std::is_same<Cell, Accumulate>::value && s.K > 0 && !s.fetched)
                    prefetch_tape(s, row, rows, u * V, int(units));
                },
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
-                 for (int v = 0; v < units; ++v) {
-                   const int n = int(smaller(V, s.H - (u + v) * V));
-                   if (n == V)
-                     backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V, V);
-                   else
-                     backward_rows<Cell, false>(s, tile + v, stride, row, rows, (u + v) * V, n);
-                 }
+                 backward_tile<Cell>(s, tile, stride, row, rows, u, units);
                });
 }
 
@@ -315,7 +352,13 @@ template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long r
 
 template <int G, class T>
 void product_of(const Product<T>* p, long row0, long row1, long column0, long column1) {
-  for_tiles<T, G, false>(operands_of<G>(p), row0, row1, column0 / width<T>, vectors<T>(column1), false,
+  const long first = column0 / width<T>, last = vectors<T>(column1);
+  if (row1 - row0 == 1) {
+    for_lone_row<G>(operands_of<G>(p), row0, first, last, false, [](long, long) {},
+                    [&](const Vec<T>* tile, long u, long units) { put_tile<G>(p, tile, 0, row0, 1, u, units); });
+    return;
+  }
+  for_tiles<T, G, false>(operands_of<G>(p), row0, row1, first, last, false,
                [&](long row, int rows, long u, long units) {
                  if (p->add) prefetch_tile(p, row, rows, u, int(units));
                },

@@ -63,9 +63,18 @@ template <class T> struct Ahead {
   long size[MOST];
 };
 
+// Where rows of a step forward stand in their arrays.
+template <class T> struct Where {
+  long ld;        // of the arrays (rows, H)
+  const T* pre;   // (rows, ld pre_ld): projected input and biases, one block after another from block 0
+  long pre_ld;
+  T* gates;       // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
+  long gates_ld;
+};
+
 // One step forward over rows x units: gates = pre + a . panels, then the cell. K = 0 stands for no product.
 template <class T> struct Forward {
-  long H;           // also from row to row of the arrays (rows, H)
+  long H;
   long block;       // from gate block to gate block of pre and gates: H
   bool backwards;   // take the panels from the last to the first
   long K;
@@ -75,10 +84,7 @@ template <class T> struct Forward {
   const T* sums;    // (rows, ld sums_ld): the product that has been made apart, with K = 0; null: none has
   long sums_ld;
   const Product<T>* input;  // makes the rows and units of pre just before they are read; null: they are there
-  const T* pre;     // (rows, ld pre_ld): projected input and biases, one block after another from block 0
-  long pre_ld;
-  T* gates;         // (rows, ld gates_ld): activated gates out; may be null, but not for GRU_BEFORE_*
-  long gates_ld;
+  Where<T> where;
   bool stream;      // past the caches, which will have lost the gates when they are wanted; H is whole vectors
   const T* h_prev;  // (rows, H)
   const T* left;    // (rows, H): h_prev as the products see it
