@@ -457,10 +457,11 @@ class LSTM(RecurrentLayer):
         cells (N, T, H), laid out like y, holds every c_t; its gradient is ``dcells`` of `backward`. Not to be had
         together with ``checkpoint``, which does not keep them. All else is as in the other layers.
         """
-        if as_flag("return_cells", return_cells) and checkpoint:
+        if return_cells is not False and as_flag("return_cells", return_cells) and checkpoint:
             raise ValueError("return_cells must be False with checkpoint, which does not keep the cells, got True")
-        options: dict[str, Any] = {"mask": mask, "time_major": time_major, "rng": rng, "checkpoint": checkpoint}
-        y, final, tape = super().forward(x, state, lengths, **options)
+        y, final, tape = super().forward(
+            x, state, lengths, mask=mask, time_major=time_major, rng=rng, checkpoint=checkpoint
+        )
         if not return_cells:
             return y, final, tape
         cells = ops.cells_of(tape.record.tape)
