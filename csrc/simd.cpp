@@ -160,17 +160,21 @@ template <class T> FASTRNN_INLINE Where<T> of_vectors(const Where<T>& w, long ro
   return {V, w.pre + row * (w.pre_ld - w.ld), V, w.gates ? w.gates + row * (w.gates_ld - w.ld) : nullptr, V};
 }
 
-// A cell's elementwise step over some rows of a vector of units, of which n exist, or all where `whole`. As functions of their
-// own they do not compete for registers with the loops around them.
+// A cell's elementwise step over some rows of a vector of units, the last one where not `whole`. As functions of their own they
+// do not compete for registers with the loops around them.
 template <class Cell, bool whole, class T>
 __attribute__((noinline)) void forward_rows(const Forward<T>& s, const Where<T>& w, const Vec<T>* acc, int stride, long row,
-                                            int rows, long u, int n) {
-  Cell::forward(s, w, acc, stride, row, rows, u, whole ? width<T> : n);
+                                            int rows, long u) {
+  Cell::forward(s, w, acc, stride, row, rows, u, whole ? width<T> : int(s.H - u));
 }
 template <class Cell, bool whole, class T>
-__attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u,
-                                             int n) {
-  Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : n);
+__attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u) {
+  Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : int(s.H - u));
+}
+
+// Unit vectors from u on, of a group of so many, that lie within H.
+template <class T> FASTRNN_INLINE int whole_vectors(long H, long u, long units) {
+  return int(smaller(units, H / width<T> - u));
 }
 
 // A tile of a product that has been made apart.
@@ -214,15 +218,12 @@ __attribute__((noinline)) void forward_lone(const Forward<T>& s, long row, long 
                   },
                   [&](Vec<T>* tile, long u, long units) {
                     if (s.sums) take_sums<G>(s, tile, 0, row, 1, u, units);
-                    const int whole = int(smaller(units, s.H / V - u));
-                    if (together && whole > 0) forward_rows<Cell, true>(s, turned, tile, G, 0, whole, row * s.H + u * V, V);
-                    for (int v = together ? whole : 0; v < units; ++v) {
-                      const long unit = (u + v) * V;
-                      if (v < whole)
-                        forward_rows<Cell, true>(s, s.where, tile + v * G, 0, row, 1, unit, V);
-                      else
-                        forward_rows<Cell, false>(s, s.where, tile + v * G, 0, row, 1, unit, int(s.H - unit));
-                    }
+                    const int whole = whole_vectors<T>(s.H, u, units);
+                    if (together && whole > 0) forward_rows<Cell, true>(s, turned, tile, G, 0, whole, row * s.H + u * V);
+                    for (int v = 0; !together && v < whole; ++v)
+                      forward_rows<Cell, true>(s, s.where, tile + v * G, 0, row, 1, (u + v) * V);
+                    if (whole < units)
+                      forward_rows<Cell, false>(s, s.where, tile + whole * G, 0, row, 1, (u + whole) * V);
                   });
   if (s.stream) settle();
 }
@@ -241,13 +242,11 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
                },
                [&](Vec<T>* tile, int stride, long row, int rows, long u, long units) {
                  if (s.sums) take_sums<Cell::G>(s, tile, stride, row, rows, u, units);
-                 for (int v = 0; v < units; ++v) {
-                   const int n = int(smaller(V, s.H - (u + v) * V));
-                   if (n == V)
-                     forward_rows<Cell, true>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V, V);
-                   else
-                     forward_rows<Cell, false>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V, n);
-                 }
+                 const int whole = whole_vectors<T>(s.H, u, units);
+                 for (int v = 0; v < whole; ++v)
+                   forward_rows<Cell, true>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V);
+                 if (whole < units)
+                   forward_rows<Cell, false>(s, s.where, tile + whole * Cell::G, stride, row, rows, (u + whole) * V);
                });
   if (s.stream) settle();
 }
@@ -270,13 +269,9 @@ template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long 
 template <class Cell, class T>
 FASTRNN_INLINE void backward_tile(const Backward<T>& s, const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
   constexpr int V = width<T>;
-  for (int v = 0; v < units; ++v) {
-    const int n = int(smaller(V, s.H - (u + v) * V));
-    if (n == V)
-      backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V, V);
-    else
-      backward_rows<Cell, false>(s, tile + v, stride, row, rows, (u + v) * V, n);
-  }
+  const int whole = whole_vectors<T>(s.H, u, units);
+  for (int v = 0; v < whole; ++v) backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V);
+  if (whole < units) backward_rows<Cell, false>(s, tile + whole, stride, row, rows, (u + whole) * V);
 }
 
 template <class Cell, class T>
