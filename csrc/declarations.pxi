@@ -254,7 +254,8 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)
-    void find_chunk[T](const Scan[T]&, const Share&, long low, At[T]*)
+    T* lefts_in_y[T](const Scan[T]&, long t0, long t1)
+    void find_chunk[T](const Scan[T]&, const Share&, long low, T* lefts, At[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)
     void normalise_projection[T](const Scan[T]&, bint back, long low, long row0, long row1)
 

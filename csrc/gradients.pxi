@@ -59,14 +59,15 @@ cdef void clear_sums(Scan[floating]* s) noexcept nogil:
 
 
 cdef void parameter_gradients(
-    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, bint add, int thread, int threads,
+    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, floating* lefts, bint add, int thread,
+    int threads,
 ) noexcept nogil:
-    """dx and the gradients of all parameters of n packed rows from row low on."""
+    """dx and the gradients of all parameters of n packed rows from row low on; ``lefts``: those of h before them."""
     cdef At[floating] at[PLACES]
     cdef ColumnSums[floating] sums
     cdef const Reduction[floating]* r
     cdef long k, unit = s.kernels.lanes
-    find_chunk(s[0], share[0], low, at)
+    find_chunk(s[0], share[0], low, lefts, at)
     for k in range(s.reductions):
         r = &s.reduction[k]
         sums.R, sums.sums = n, r.sums

@@ -352,11 +352,11 @@ cdef void backward_step(
 
 
 cdef void keep_left_sides(
-    Scan[floating]* s, const At[floating]* at, long t, long low, long row0, long row1,
+    Scan[floating]* s, const At[floating]* at, bint keep_h, long t, long low, long row0, long row1,
 ) noexcept nogil:
     """Copy what stands to the left in the weight gradients' products, and is not in order elsewhere."""
     cdef long at_row = s.start[t] - low + row0, n = row1 - row0
-    if s.mask == NULL:
+    if keep_h:
         memcpy(s.left + at_row * s.S, at[H_PREV].at + row0 * s.S, n * s.S * sizeof(floating))
     if s.c_prev != NULL:
         memcpy(s.c_prev + at_row * s.H, at[C_PREV].at + row0 * s.H, n * s.H * sizeof(floating))
@@ -367,6 +367,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
     cdef long ld = s.cell.blocks * s.H, t, t0, t1 = s.steps, low, n, row0, row1, going_on, k
     cdef long my_row0 = 0, my_row1 = s.N, copy0, copy1, place, row_bytes = s.S * sizeof(floating)
     cdef bint add = s.add, fetches = fetches_ahead(s)
+    cdef floating* lefts
     cdef At[floating] at[PLACES]
     cdef Backward[floating] step
     cdef Share share
@@ -389,6 +390,7 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
                        n * (thread + 1) // threads)
             barrier.wait(threads)
         share = share_of(s, s.dx_at, t0, t1, my_row0, my_row1, thread, threads)
+        lefts = lefts_in_y(s[0], t0, t1)
         place = share.last
         for t in range(t1 - 1, t0 - 1, -1):
             row0, row1 = min(my_row0, s.rows[t]), min(my_row1, s.rows[t])
@@ -421,12 +423,13 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
                 if not s.by_rows:
                     barrier.wait(threads)
             at[DA_NEXT].at = at[DU if s.cell.normed else DA].at
-            keep_left_sides(s, at, t, low, min(copy0, s.rows[t]), min(copy1, s.rows[t]))
+            keep_left_sides(s, at, lefts == NULL and s.mask == NULL, t, low, min(copy0, s.rows[t]),
+                            min(copy1, s.rows[t]))
         barrier.wait(threads)
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        parameter_gradients(s, &share, barrier, low, n, add, thread, threads)
+        parameter_gradients(s, &share, barrier, low, n, s.left if lefts == NULL else lefts, add, thread, threads)
         add = True
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)

@@ -161,13 +161,23 @@ template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, long row0, long r
           {s.keep && s.gates ? n * saved : 0, s.y ? n * s.S : 0, s.keep && s.c ? n * s.H : 0}};
 }
 
+// What stands to the left in the gradient of U of steps t0..t1, where it has the order of the chunk's packed rows in y already;
+// null where it has not. Not to copy it takes 0.5 to 1.5 % off training (SimpleRNN, N16 and N128, H128).
+template <class T> T* lefts_in_y(const Scan<T>& s, long t0, long t1) {
+  if (s.mask || s.y_at || t0 == 0) return nullptr;
+  const long step = s.start[t0] - s.start[t0 - 1];
+  for (long t = t0; t < t1; ++t)
+    if (s.rows[t] != s.rows[t - 1] || s.start[t] - s.start[t - 1] != step) return nullptr;
+  return s.y + (std::min(s.start[t0], s.start[t1 - 1]) - step) * s.S;
+}
+
 // Arrays of a chunk's packed rows, from row low on, for the gradients of the parameters.
-template <class T> void find_chunk(const Scan<T>& s, const Share& share, long low, At<T>* at) {
+template <class T> void find_chunk(const Scan<T>& s, const Share& share, long low, T* lefts, At<T>* at) {
   const long H = s.H, width = s.cell.gates * H, blocks = s.cell.blocks * H;
   at[NOTHING] = {nullptr, 0};
   at[X] = {const_cast<T*>(s.x) + (s.x_at ? 0 : low * s.D), s.D, fastrnn::at(s.x_at, low)};
   at[PRE] = {s.pre, blocks, share.numbers ? s.turned : nullptr};
-  at[LEFT] = {s.left, s.S};
+  at[LEFT] = {lefts, s.S};
   at[INNER] = {s.inner, H};
   at[DU] = {s.du, blocks};
   at[X_HAT] = {fastrnn::at(s.x_hat, low * width), width};
