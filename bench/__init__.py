@@ -46,6 +46,7 @@ A record of grid and step::
      "failed": {runner: reason},           # disagreed or raised: not timed
      "others_cpus": CPUs that other processes kept busy meanwhile, on average, or null,
      "shared_cpus": share of samples that began on CPUs that were not whole (see bench/whole.py), or null,
+     "far_cpus": on CPUs that were far apart, or null,
      "ours": runner or null, "ratios": {other runner: ratio},
      "best_peer": runner or null, "ratio": float or null,
      "fma_peak": GFLOP/s of one core, the best seen, or null, "share": of the peak of all threads or null}

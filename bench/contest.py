@@ -48,13 +48,14 @@ def _prepare(
 
 
 def watched_race(tasks: Mapping[str, Task], schedule: Schedule) -> tuple[dict[str, Samples], dict[str, float | None]]:
-    """`race`, and what the machine was like: ``others_cpus``, ``shared_cpus`` and ``fma_peak`` of a record."""
+    """`race`, and what the machine was like: a record's keys that end in ``_cpus``, and ``fma_peak``."""
     started, own, machine = time.perf_counter(), time.process_time(), busy_seconds()
     watch = Watch(schedule.patience)
     samples = race(tasks, schedule, watch.wait)
     own, seconds, after = time.process_time() - own, time.perf_counter() - started, busy_seconds()
     others = None if machine is None or after is None else max(0.0, after - machine - own) / seconds
-    return samples, {"others_cpus": others, "shared_cpus": watch.shared, "fma_peak": watch.peak}
+    seen = {"shared_cpus": watch.shared, "far_cpus": watch.far, "fma_peak": watch.peak}
+    return samples, {"others_cpus": others, **seen}
 
 
 def summary(samples: Samples, flops: float, error: float) -> dict[str, Any]:

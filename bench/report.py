@@ -86,15 +86,18 @@ def _failures(run: Run) -> str:
 
 
 def _disturbed(run: Run) -> str:
-    """Records during which other processes took more than a twentieth of a CPU, or CPUs were not whole."""
+    """Records during which other processes took more than a twentieth of a CPU, or CPUs were not as they should be."""
     lines = []
     for record in run["records"]:
         others, shared = record["others_cpus"] or 0, record.get("shared_cpus") or 0
+        far = record.get("far_cpus") or 0
         reasons = []
         if others > DISTURBANCE:
             reasons.append(f"other processes used {others:.2f} CPUs meanwhile")
         if shared > SHARED:
             reasons.append(f"{shared:.0%} of the samples began on CPUs that were not whole")
+        if far > SHARED:
+            reasons.append(f"{far:.0%} of the samples began on CPUs that were far apart")
         if reasons:
             lines.append(f"- **Disturbed**: {record['cell']} {_shape(record)} {record['mode']}: {'; '.join(reasons)}")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ SETTLE_SECONDS = 0.5
 their last call OpenBLAS spins for about 110 ms, ONNX Runtime for 50 ms, OpenMP for 5 ms: without the wait they would
 take the next runner's CPU."""
 PATIENCE_SECONDS = 5.0
-"""Longest wait of a race for CPUs that are whole."""
+"""Longest wait of a race for CPUs that are whole and near each other."""
 SLOW_SECONDS = 0.2
 """A call that lasts longer is not repeated to warm the caches before a sample: their refill is lost in it. It is
 6 ms of 50 ms of an LSTM with 30 MB of arrays."""
@@ -37,7 +37,7 @@ class Schedule:
     sample : float
         Seconds that one sample lasts at least.
     patience : float
-        Seconds of the whole race to wait at most for CPUs that are whole: see `bench.whole`.
+        Seconds of the whole race to wait at most for CPUs that are whole and near: see `bench.whole`.
     """
 
     rounds: int = 7

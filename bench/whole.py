@@ -1,8 +1,10 @@
-"""Whether the CPUs of this process are whole.
+"""Whether the CPUs of this process are whole, and near each other.
 
 On a virtual machine they need not be: the hypervisor may run two of them on the two threads of one core, or one of them
 beside another machine's, for seconds on end. What keeps a core busy then takes up to twice as long. The system within
-does not tell, but a loop of fused multiply-adds on all CPUs at once does.
+does not tell, but a loop of fused multiply-adds on all CPUs at once does. Or it may run them on two chips: a cache line
+then takes five times as long from one to the other, and a training step of 0.2 ms on two threads up to 1.7 times as
+long. A barrier of these threads tells.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from .pinning import pinned_cpus
 
 WHOLE = 0.8
 """Share of the fastest speed seen below which a CPU is not whole: it is 0.5 to 0.7 then, else above 0.9."""
+FAR_SECONDS = 1e-7
+"""What a barrier of two threads takes longer if they are far apart: it is 27 to 33 ns on one chip, 155 to 170 ns on two
+(AMD Zen 4)."""
 PAUSE_SECONDS = 0.05
 """Between two looks."""
 
@@ -42,8 +47,18 @@ def speeds(milliseconds: int = 5) -> list[float]:
         return [speed for found in pool.map(on, cpus) for speed in found]
 
 
+def far_apart() -> bool:
+    """Whether the CPUs that threads of the compiled backend run on are. False without it, and on one thread."""
+    try:
+        kernels = importlib.import_module("fastrnn.kernels")
+    except ImportError:
+        return False
+    threads = importlib.import_module("fastrnn").get_num_threads()
+    return threads > 1 and kernels.barrier_seconds() > FAR_SECONDS * (threads - 1)
+
+
 class Watch:
-    """Waits before samples for CPUs that are whole.
+    """Waits before samples for CPUs that are whole and near each other.
 
     Parameters
     ----------
@@ -59,14 +74,16 @@ class Watch:
     def __init__(self, patience: float):
         self.peak = max(speeds(10), default=None)
         self._patience = patience
-        self._samples = self._shared = 0
+        self._samples = self._shared = self._far = 0
 
     def wait(self) -> None:
         """A sample is to follow."""
         self._samples += 1
-        while not self._are_whole():
-            if self._patience <= 0:
-                self._shared += 1
+        while True:
+            shared, far = not self._are_whole(), far_apart()
+            if self._patience <= 0 or not (shared or far):
+                self._shared += shared
+                self._far += far
                 return
             start = time.perf_counter()
             time.sleep(PAUSE_SECONDS)
@@ -83,3 +100,8 @@ class Watch:
     def shared(self) -> float | None:
         """The share of samples that began on CPUs that were not whole; None where nobody can tell."""
         return None if self.peak is None or not self._samples else self._shared / self._samples
+
+    @property
+    def far(self) -> float | None:
+        """The share of samples that began on CPUs that were far apart; None where nobody can tell."""
+        return None if self.peak is None or not self._samples else self._far / self._samples

@@ -99,6 +99,18 @@ def fma_peak():
     return operations / (perf_counter() - begin) / 1e9
 
 
+def barrier_seconds():
+    """Seconds that all threads take to meet at a barrier, as those that share a step do; over about a millisecond."""
+    cdef Barrier barrier
+    cdef int threads = 1 if _has_forked_team else _threads, _
+    use_team(threads)
+    begin = perf_counter()
+    with nogil, parallel(num_threads=threads):
+        for _ in range(4_000):
+            barrier.wait(team_size())
+    return (perf_counter() - begin) / 4_000
+
+
 include "math.pxi"
 include "door.pxi"
 include "plan.pxi"

@@ -112,7 +112,9 @@ cdef bint fetches_ahead(Scan[floating]* s) noexcept nogil:
     L2 holds 1 % more.
     """
     cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
-    if not s.keep or not s.by_rows or s.N < ROWS_PER_THREAD or s.blas or 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
+    if not s.keep or not s.by_rows or s.N < ROWS_PER_THREAD or s.blas:
+        return False
+    if 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
         return False
     return all_rows(s) * row > s.threads * l2_bytes()
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastrnn
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # bench is a folder of the project, not of the installed package
 
@@ -127,6 +129,7 @@ def test_settling_waits_for_a_busy_thread() -> None:
 def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([[100, 99], [95, 55], [52, 52], [90, 85], [110, 100], [60, 105], [60, 105]])
     monkeypatch.setattr(whole, "speeds", lambda *_: next(looks))
+    monkeypatch.setattr(whole, "far_apart", lambda: False)
     monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
     watch = whole.Watch(patience=30.0)
     assert watch.shared is None
@@ -135,8 +138,39 @@ def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     watch.wait()
     watch._patience = 0.0
     watch.wait()
-    assert (watch.peak, watch.shared) == (110.0, 1 / 3)
+    assert (watch.peak, watch.shared, watch.far) == (110.0, 1 / 3, 0.0)
     assert list(looks) == [[60, 105]]
+
+
+def test_samples_wait_for_near_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([True, True, False, True])
+    monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
+    monkeypatch.setattr(whole, "far_apart", lambda: next(looks))
+    monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    watch = whole.Watch(patience=30.0)
+    watch.wait()  # for the third look
+    assert watch.far == 0.0
+    watch._patience = 0.0
+    watch.wait()
+    assert (watch.shared, watch.far) == (0.0, 0.5)
+    assert not list(looks)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_barrier_of_all_threads_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = importlib.import_module("fastrnn.kernels")
+    before = fastrnn.get_num_threads()
+    try:
+        fastrnn.set_num_threads(2)
+        assert 0 < kernels.barrier_seconds() < 0.01
+        monkeypatch.setattr(whole, "FAR_SECONDS", 1.0)
+        assert not whole.far_apart()
+        monkeypatch.setattr(whole, "FAR_SECONDS", 0.0)
+        assert whole.far_apart()
+        fastrnn.set_num_threads(1)
+        assert not whole.far_apart()
+    finally:
+        fastrnn.set_num_threads(before)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")
@@ -275,6 +309,8 @@ def test_losing_cells_and_missing_runners_stay_in_the_report(tmp_path: Path) -> 
     assert "Disturbed**: gru N1 T10 D16 H16 forward: other processes used 0.50 CPUs" in report.markdown(found)
     record["others_cpus"], record["shared_cpus"] = 0.0, 0.25
     assert "Disturbed**: gru N1 T10 D16 H16 forward: 25% of the samples began on CPUs" in report.markdown(found)
+    record["shared_cpus"], record["far_cpus"] = 0.0, 0.5
+    assert "50% of the samples began on CPUs that were far apart" in report.markdown(found)
     record.update(ratio=0.25, best_peer="torch")
     assert "gru N1 T10 D16 H16 forward: 0.25 of torch" in report.markdown(found)
 
