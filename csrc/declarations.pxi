@@ -178,7 +178,7 @@ cdef extern from "program.hpp" namespace "fastrnn" nogil:
         Cell cell
         Rules[T] rules
         const Kernels[T]* kernels
-        bint blas, packed, interleaved, backwards, by_rows, apart, keep, add, stream
+        bint blas, packed, own_weights, interleaved, backwards, by_rows, apart, keep, add, stream
         int threads
         long steps, N, D, H, S, chunk, new_h_ld, new_c_ld
         const int64_t* start

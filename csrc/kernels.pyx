@@ -120,9 +120,11 @@ include "plan.pxi"
 # What both directions are made of
 
 cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
-    """Pack the matrices of all products; a thread's share of each."""
+    """Pack the matrices of all products; a thread's share of each, or its own copy."""
     cdef const Weight[floating]* w
     cdef long row, column, first, last, k
+    if s.own_weights:
+        thread, threads = 0, 1
     for k in range(s.n_weights):
         w = &s.weight[k]
         if w.unpacked:
@@ -459,22 +461,31 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
 # ---------------------------------------------------------------------------------------------------------------------
 # The backend
 
+cdef void run_thread(Scan[floating]* s, bint backward, Barrier* barrier, int thread, int threads) noexcept nogil:
+    """A thread's part in a call."""
+    cdef Scan[floating] own
+    cdef long k
+    if s.own_weights:
+        own = s[0]
+        for k in range(own.n_weights):
+            own.weight[k].packed += thread * packed_size(s, &s.weight[k])
+        s = &own
+    if backward:
+        backward_loop(s, barrier, thread, threads)
+    else:
+        forward_loop(s, barrier, thread, threads)
+
+
 cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
     cdef Barrier barrier
     cdef Seats seats
     if s.threads == 1:
-        if backward:
-            backward_loop(s, &barrier, 0, 1)
-        else:
-            forward_loop(s, &barrier, 0, 1)
+        run_thread(s, backward, &barrier, 0, 1)
         return
     seats.take(0)
     with parallel(num_threads=s.threads):
         seats.take(threadid())
-        if backward:
-            backward_loop(s, &barrier, threadid(), team_size())
-        else:
-            forward_loop(s, &barrier, threadid(), team_size())
+        run_thread(s, backward, &barrier, threadid(), team_size())
 
 
 cdef int execute(Scan[floating]* s, bint backward) except -1:
@@ -483,6 +494,7 @@ cdef int execute(Scan[floating]* s, bint backward) except -1:
     plan(s, backward)
     if not backward and not s.blas and not s.packed:
         leave_unpacked(s)
+    s.own_weights = has_own_weights(s)
     s.stream = not backward and streams_gates(s)
     scratch = Block(carve(s, NULL, backward))
     use_team(s.threads)

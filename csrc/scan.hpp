@@ -137,6 +137,7 @@ template <class T> struct Scan {
   const Kernels<T>* kernels;
   bool blas;         // products by BLAS, one thread here
   bool packed = false;  // weights are packed already: a session's, kept from call to call
+  bool own_weights = false;  // each thread packs all weights, and has its own copy of them
   bool interleaved = false;  // W's panels lie as U's do, gates side by side, so that a step may project its own input
   long steps, N, D, H, S, chunk;  // chunk: steps of N rows that are projected at once, or whose da is kept
   const int64_t *start, *rows;

@@ -5,6 +5,7 @@
 
 #include "cells.hpp"
 #include "flat.hpp"
+#include "pack.hpp"
 #include "product.hpp"
 #include "rows.hpp"
 #include "unpacked.hpp"
@@ -14,95 +15,6 @@ namespace {
 
 using fastrnn::Kernels;
 using fastrnn::Product;
-
-template <class T> constexpr long vectors(long n) { return (n + width<T> - 1) / width<T>; }
-
-template <class T> long first_unit(long n, long G, bool narrow, int thread, int threads) {
-  const long units = vectors<T>(n);
-  const Layout layout{int(G), narrow, units};
-  return thread == threads ? n : smaller(n, layout.groups(units) * thread / threads * layout.group() * width<T>);
-}
-
-// Narrow panels are for more rows than a tile of wide ones has. With 16 registers either tile holds twelve sums, and batches
-// come by fours rather than by threes: forward N4 and N16 take 4 to 14 % less time (AVX2, H64 to H256). With 32, wide panels
-// are as fast as long as they stay in L1 (48 KB).
-bool narrow(long K, long rows) { return rows > tile_rows(MAX_VECTORS) && (FASTRNN_REGISTERS == 16 || K >= 192); }
-
-template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
-
-// One vector of units: row k of dst, `ld` from the next, is column k of n rows of src; lanes past n are zero.
-template <class T> void pack_transposed(T* dst, long ld, const T* src, long src_ld, long K, int n) {
-  constexpr int V = width<T>;
-  Vec<T> square[V];
-  for (long k = 0; k < K; k += V) {
-    const int some = int(smaller(V, K - k));
-    for (int l = 0; l < V; ++l) square[l] = l < n ? load<T>(src + l * src_ld + k, some) : Vec<T>{};
-    transpose<T>(square);
-    for (int l = 0; l < some; ++l) store<T>(dst + (k + l) * ld, square[l]);
-  }
-}
-
-// A panel of whole vectors, in the order of its memory.
-template <class T, int NV> void pack_whole(T* panel, const T* const* from, long k_stride, long K) {
-  const T* block[NV];
-  for (int v = 0; v < NV; ++v) block[v] = from[v];
-  for (long k = 0; k < K; ++k, panel += NV * width<T>) {
-    Vec<T> x[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) x[v] = load<T>(block[v] + k * k_stride);
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store<T>(panel + v * width<T>, x[v]);
-  }
-}
-
-// Some rows of a panel: NV vectors of a group, from its vector v0 on. `units` of the group's units exist.
-template <class T>
-void pack_panel(T* panel, const T* src, long rows, int v0, int NV, int G, long units, long k_stride, long unit_stride,
-                long gate_stride) {
-  constexpr int V = width<T>;
-  // where each vector of the panel is, and how many of its units there are
-  const T* block[MAX_VECTORS];
-  int n[MAX_VECTORS];
-  bool whole = true;
-  for (int v = 0; v < NV; ++v) {
-    const long unit = (v0 + v) / G * V;
-    block[v] = src + unit * unit_stride + (v0 + v) % G * gate_stride;
-    n[v] = int(smaller(V, units - unit));
-    whole = whole && n[v] == V;
-  }
-  if (unit_stride == 1 && NV == 4 && whole) return pack_whole<T, 4>(panel, block, k_stride, rows);
-  if (unit_stride == 1 && NV == 3 && whole) return pack_whole<T, 3>(panel, block, k_stride, rows);
-  for (int v = 0; v < NV; ++v) {
-    if (unit_stride != 1) {
-      pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, rows, n[v]);
-      continue;
-    }
-    for (long k = 0; k < rows; ++k) store<T>(panel + (k * NV + v) * V, load<T>(block[v] + k * k_stride, n[v]));
-  }
-}
-
-// A matrix is packed in the order of its own memory, so some rows of all panels at a time where they follow one another: as
-// many as make 16 pieces of memory with the gates, each walked in its own order. All rows, or 64, take a third more time (H256
-// and H512), and 16 with four gates up to half more (H512, 1 MB of L2).
-template <class T>
-void pack(T* dst, const T* src, long K, long H, long gates, bool narrow, long k_stride, long unit_stride, long gate_stride,
-          long first, long last) {
-  constexpr int V = width<T>;
-  const int G = int(gates);
-  const Layout layout{G, narrow, vectors<T>(H)};
-  const long u0 = first / V, u1 = vectors<T>(last), groups = layout.groups(u1 - u0);
-  const long rows = unit_stride == 1 ? 16 / G : K;
-  for (long k = 0; k < K; k += rows)
-    for (long g = 0; g < groups; ++g) {
-      const long u = u0 + g * layout.group(), units = layout.end(g, u0, u1) - u;
-      const int most = layout.panel(units);
-      for (int v = 0, NV; v < units * G; v += NV) {
-        NV = int(smaller(most, units * G - v));
-        pack_panel<T>(dst + ((u * G + v) * K + k * NV) * V, src + k * k_stride + u * V * unit_stride, smaller(rows, K - k), v,
-                      NV, G, H - u * V, k_stride, unit_stride, gate_stride);
-      }
-    }
-}
 
 // Bring a tile of a product with G gate blocks to where it belongs.
 template <int G, class T>
