@@ -249,8 +249,8 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     void find[T](const Scan[T]&, long t, long row, At[T]*, Forward[T]*)
     void find_back "fastrnn::find"[T](
         const Scan[T]&, long t, long low, long row_of_pre, const T* dy, At[T]*, Backward[T]*)
-    Product[T] projection[T](const Scan[T]&, int p, long low)
-    Product[T] step_product[T](const Scan[T]&, const Weight[T]&, const T* left)
+    void set_projection[T](Product[T]*, const Scan[T]&, int p, long low)
+    void set_step_product[T](Product[T]*, const Scan[T]&, const Weight[T]&, const T* left)
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)

@@ -231,7 +231,7 @@ cdef void project(Scan[floating]* s, const Share* share, long low, long n, int t
                 column0 = first_unit(s, &s.weight[p], column1, thread, threads)
                 column1 = first_unit(s, &s.weight[p], column1, thread + 1, threads)
             if s.interleaved:
-                product = projection(s[0], p, low)
+                set_projection(&product, s[0], p, low)
                 product.a_rows = share.places
                 s.kernels.product(&product, first, last, column0, column1)
                 continue
@@ -259,7 +259,7 @@ cdef void forward_step(
     cdef Product[floating] input, product
     step.K, step.narrow, step.sums, step.input = 0, False, <const floating*>NULL, <const Product[floating]*>NULL
     if op.input >= 0 and makes_input(s):
-        input = projection(s[0], op.input, 0)
+        set_projection(&input, s[0], op.input, 0)
         step.input = &input
     if op.weight >= 0:
         w = &s.weight[op.weight]
@@ -269,7 +269,7 @@ cdef void forward_step(
         multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
                  at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
     elif w != NULL and w.unpacked:
-        product = step_product(s[0], w[0], <const floating*>at[op.left].at)
+        set_step_product(&product, s[0], w[0], <const floating*>at[op.left].at)
         s.kernels.product(&product, row0, row1, unit0, unit1)
         step.sums, step.sums_ld = s.product, product.ld
     elif w != NULL:
@@ -463,29 +463,40 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
 
 cdef void run_thread(Scan[floating]* s, bint backward, Barrier* barrier, int thread, int threads) noexcept nogil:
     """A thread's part in a call."""
-    cdef Scan[floating] own
-    cdef long k
-    if s.own_weights:
-        own = s[0]
-        for k in range(own.n_weights):
-            own.weight[k].packed += thread * packed_size(s, &s.weight[k])
-        s = &own
     if backward:
         backward_loop(s, barrier, thread, threads)
     else:
         forward_loop(s, barrier, thread, threads)
 
 
-cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
+cdef void run_with_own_weights(
+    Scan[floating] own, bint backward, Barrier* barrier, int thread, int threads,
+) noexcept nogil:
+    """The same, with the thread's copy of the weights."""
+    cdef long k
+    for k in range(own.n_weights):
+        own.weight[k].packed += thread * packed_size(&own, &own.weight[k])
+    run_thread(&own, backward, barrier, thread, threads)
+
+
+cdef void run_team(Scan[floating]* s, bint backward) noexcept nogil:
     cdef Barrier barrier
     cdef Seats seats
-    if s.threads == 1:
-        run_thread(s, backward, &barrier, 0, 1)
-        return
     seats.take(0)
     with parallel(num_threads=s.threads):
         seats.take(threadid())
-        run_thread(s, backward, &barrier, threadid(), team_size())
+        if s.own_weights:
+            run_with_own_weights(s[0], backward, &barrier, threadid(), team_size())
+        else:
+            run_thread(s, backward, &barrier, threadid(), team_size())
+
+
+cdef void run(Scan[floating]* s, bint backward) noexcept nogil:
+    cdef Barrier barrier
+    if s.threads == 1:
+        run_thread(s, backward, &barrier, 0, 1)
+    else:
+        run_team(s, backward)
 
 
 cdef int execute(Scan[floating]* s, bint backward) except -1:

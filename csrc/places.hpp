@@ -19,18 +19,19 @@ template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
   return at(s.dy, (s.dy_at ? s.dy_at[now] : now) * s.S);
 }
 
-// Arrays of a step, and what they are to it, as far as that is the same for all steps. Of a lone row of few units, to find
-// its arrays takes a good part of a step.
+// Arrays of a step, and what they are to it, as far as that is the same for all steps: of a lone row of few units, to find them
+// takes a good part of a step, and to clear what nobody reads a good part of a session's.
 template <class T> void begin(const Scan<T>& s, At<T>* at, Forward<T>* step) {
   const long H = s.H, S = s.S, width = s.cell.gates * H;
-  std::fill_n(at, PLACES, At<T>{});
-  *step = {};
+  if (s.cell.any || s.mask) std::fill_n(at, PLACES, At<T>{});
+  step->next = {};
   at[PRE].ld = s.cell.blocks * H, at[GATES].ld = s.cell.saved * H;
   at[H_PREV].ld = at[LEFT].ld = at[H_NEW].ld = at[MASK].ld = S;
   at[C_PREV].ld = at[C_LAST].ld = at[C_NEW].ld = at[SQUASHED].ld = H;
   at[LEFT].at = s.left, at[MASK].at = const_cast<T*>(s.mask);
   at[INNER] = {s.inner, H};
-  at[RAW] = at[HAT] = {s.raw, width};
+  at[RAW] = {s.raw, width};
+  at[HAT] = {s.raw, width};
   at[C_HAT] = {s.c_hat, H};
   at[SHARE_H].ld = s.new_h_ld, at[SHARE_C].ld = s.new_c_ld;
   step->H = step->block = step->where.ld = H, step->rules = &s.rules;
@@ -68,32 +69,38 @@ template <class T> void find(const Scan<T>& s, long t, long row, At<T>* at, Forw
   at[SHARE_C].at = borrowed(fastrnn::at(s.new_c, now * s.new_c_ld));
 }
 
-// The product that makes segment p of pre for packed rows from row low on.
-template <class T> Product<T> projection(const Scan<T>& s, int p, long low) {
+// The product that makes segment p of pre for packed rows from row low on. It is filled in where it stands: to return it would
+// be to copy it in larger pieces than it has just been written in, and such a load waits for all stores before it.
+template <class T> void set_projection(Product<T>* product, const Scan<T>& s, int p, long low) {
   const Segment& segment = s.segment[p];
   const Weight<T>& w = s.weight[p];
   const int m = s.cell.blocks > s.cell.gates ? 2 : MAX_GATES;  // the block of the GRU's reset product, which has no input
-  Product<T> product{s.D, w.units, s.x + (s.x_at ? 0 : low * s.D), s.D, 1, w.right(), w.narrow,
-                     s.cell.normed ? nullptr : s.params.b + segment.gate * s.H, s.pre + segment.block * s.H,
-                     s.cell.blocks * s.H, false, at(s.x_at, low)};
-  product.gates = int(w.gates), product.matrix_ld = w.matrix_ld();
-  for (int g = 0; g < w.gates; ++g) product.block[g] = (g < m ? g : g + 1) * s.H;
-  return product;
+  product->K = s.D, product->columns = w.units;
+  product->a = s.x + (s.x_at ? 0 : low * s.D), product->a_rows = at(s.x_at, low);
+  product->row_stride = s.D, product->k_stride = 1;
+  product->panels = w.right(), product->matrix_ld = w.matrix_ld(), product->narrow = w.narrow;
+  product->bias = s.cell.normed ? nullptr : s.params.b + segment.gate * s.H;
+  product->out = s.pre + segment.block * s.H, product->ld = s.cell.blocks * s.H, product->add = false;
+  product->gates = int(w.gates);
+  for (int g = 0; g < w.gates; ++g) product->block[g] = (g < m ? g : g + 1) * s.H;
 }
 
 // A step's product with a matrix as it lies, into `product`.
-template <class T> Product<T> step_product(const Scan<T>& s, const Weight<T>& w, const T* left) {
-  Product<T> product{w.K, w.units, left, w.K, 1, w.right(), false, nullptr, s.product, s.cell.gates * s.H, false};
-  product.gates = int(w.gates), product.matrix_ld = w.matrix_ld();
-  for (int g = 0; g < w.gates; ++g) product.block[g] = g * w.units;
-  return product;
+template <class T> void set_step_product(Product<T>* product, const Scan<T>& s, const Weight<T>& w, const T* left) {
+  product->K = w.K, product->columns = w.units;
+  product->a = left, product->row_stride = w.K, product->k_stride = 1;
+  product->panels = w.right(), product->matrix_ld = w.matrix_ld(), product->narrow = false, product->bias = nullptr;
+  product->out = s.product, product->ld = s.cell.gates * s.H, product->add = false;
+  product->gates = int(w.gates);
+  for (int g = 0; g < w.gates; ++g) product->block[g] = g * w.units;
 }
 
 // The same two backward, for a step of a chunk whose packed rows begin with row low. DA_NEXT is the loop's.
 template <class T> void begin(const Scan<T>& s, At<T>* at, Backward<T>* step) {
   const long H = s.H, S = s.S, width = s.cell.gates * H, blocks = s.cell.blocks * H;
-  std::fill_n(at, PLACES, At<T>{});
-  *step = {};
+  if (s.cell.any || s.mask) std::fill_n(at, PLACES, At<T>{});
+  step->next = {};
+  step->backwards = false, step->squashed = nullptr, step->dsquashed = nullptr;
   at[DA].ld = at[DU].ld = at[DA_NEXT].ld = blocks, at[GATES].ld = s.cell.saved * H, at[HAT].ld = width;
   at[H_PREV].ld = at[LEFT].ld = at[H_NEW].ld = at[TOTAL].ld = S;
   at[C_PREV].ld = at[C_NEW].ld = at[INNER].ld = at[DCELLS].ld = at[SQUASHED].ld = at[C_HAT].ld = at[DSQUASHED].ld = H;

@@ -119,7 +119,7 @@ template <class T> struct Params {
 template <class T> struct At {
   T* at;
   long ld;
-  const int64_t* rows = nullptr;  // of a chunk: packed row r, counted from the chunk's first, is row rows[r]; null: row r
+  const int64_t* rows;  // of a chunk: packed row r, counted from the chunk's first, is row rows[r]; null: row r
 };
 
 // What a thread has of a chunk's packed rows: rows first..last of pre. Row r of pre is packed row numbers[r], counted from the

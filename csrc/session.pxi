@@ -11,11 +11,6 @@ cdef extern from *:
     """
     const long LONE_STEP, SHORT_STEP, LONG_STEP
 
-from cpython.pythread cimport (
-    NOWAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
-    PyThread_type_lock,
-)
-
 from .orders import full_batch
 from .reference_session import BUSY
 
@@ -25,6 +20,11 @@ cdef extern from "pace.hpp" namespace "fastrnn" nogil:
         void end(bint shared)
         @staticmethod
         void after_fork()
+
+cdef extern from "turn.hpp" namespace "fastrnn" nogil:
+    cdef cppclass Turn:
+        bint take()
+        void give()
 
 cdef extern from "crew.hpp" namespace "fastrnn" nogil:
     cdef cppclass Crew:
@@ -96,27 +96,20 @@ cdef class Steps:
     cdef cnp.ndarray like
     cdef object door
     cdef bint odd
-    cdef PyThread_type_lock turn
+    cdef Turn turn
 
     def __cinit__(self, parts, results, like, door):
         self.parts, self.like, self.door, self.odd = tuple(parts), like, door, True
         self.results = tuple([tuple(arrays) for arrays in results])
-        self.turn = PyThread_allocate_lock()
-        if self.turn == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        if self.turn != NULL:
-            PyThread_free_lock(self.turn)
 
     cdef int begin(self) except -1:
         """Keep other threads out, until `end`."""
-        if not PyThread_acquire_lock(self.turn, NOWAIT_LOCK):
+        if not self.turn.take():
             raise RuntimeError(BUSY)
         return 0
 
     cdef void end(self) noexcept:
-        PyThread_release_lock(self.turn)
+        self.turn.give()
 
     def __enter__(self):
         self.begin()
