@@ -25,8 +25,8 @@ cdef extern from *:
     // without (H128 to H512, one thread). A small matrix is packed in no time: for any steps, for as few rows at once.
     static const long PACKED_STEPS = 20;
     static const long SMALL_MATRIX = 16 * 1024;
-    // Bytes of packed weights that each thread makes for itself, where it has rows of its own: lines that one packed and
-    // the other read are slow to write again. Training takes 1 % less time (LSTM, GRU; N16 H64; two threads), 6 %
+    // Bytes of packed weights that each thread makes for itself, where it has rows of its own: lines that one packed
+    // and the other read are slow to write again. Training takes 1 % less time (LSTM, GRU; N16 H64; two threads), 6 %
     // where these run on two chips; with 384 KB, 2 % more (GRU, N16 H128).
     static const long OWN_WEIGHTS = 128 * 1024;
     """

@@ -179,7 +179,8 @@ template <class T> FASTRNN_INLINE void prefetch_tape(const Backward<T>& s, long 
 
 // Some rows and unit vectors of a step backward.
 template <class Cell, class T>
-FASTRNN_INLINE void backward_tile(const Backward<T>& s, const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
+FASTRNN_INLINE void backward_tile(const Backward<T>& s, const Vec<T>* tile, int stride, long row, int rows, long u,
+                                  long units) {
   constexpr int V = width<T>;
   const int whole = whole_vectors<T>(s.H, u, units);
   for (int v = 0; v < whole; ++v) backward_rows<Cell, true>(s, tile + v, stride, row, rows, (u + v) * V);
