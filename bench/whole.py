@@ -22,6 +22,8 @@ WHOLE = 0.8
 FAR_SECONDS = 1e-7
 """What a barrier of two threads takes longer if they are far apart: it is 27 to 33 ns on one chip, 155 to 170 ns on two
 (AMD Zen 4)."""
+SPINNING_SECONDS = 0.01
+"""OpenMP's threads have gone to sleep then, after their last call: they spin for up to 5 ms."""
 PAUSE_SECONDS = 0.05
 """Between two looks."""
 
@@ -54,7 +56,11 @@ def far_apart() -> bool:
     except ImportError:
         return False
     threads = importlib.import_module("fastrnn").get_num_threads()
-    return threads > 1 and kernels.barrier_seconds() > FAR_SECONDS * (threads - 1)
+    if threads == 1:
+        return False
+    seconds = kernels.barrier_seconds()
+    time.sleep(SPINNING_SECONDS)
+    return bool(seconds > FAR_SECONDS * (threads - 1))
 
 
 class Watch:
@@ -80,7 +86,7 @@ class Watch:
         """A sample is to follow."""
         self._samples += 1
         while True:
-            shared, far = not self._are_whole(), far_apart()
+            far, shared = far_apart(), not self._are_whole()
             if self._patience <= 0 or not (shared or far):
                 self._shared += shared
                 self._far += far
