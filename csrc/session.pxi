@@ -3,7 +3,7 @@
 cdef extern from *:
     """
     // Multiply-adds of a step that keeps to one thread, since to wait for another would take longer.
-    static const long LONE_STEP = 64 * 1024;
+    static const long LONE_STEP = 32 * 1024;
     // And of one that keeps to the GIL, since to wait for that would take longer.
     static const long SHORT_STEP = 256 * 1024;
     // Multiply-adds of a thread's share of a long step, which takes longer than to wake that thread (2 ms).
