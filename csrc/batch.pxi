@@ -7,13 +7,15 @@ cdef class Door:
     """How a caller's arrays stand for what kernels work on: the methods of a `fastrnn.orders.Batch` or `Ragged`."""
     cdef object order
     cdef int kind
-    cdef long T, N, R
-    cdef bint time_major, ragged
+    cdef long T, N, R, last_row
+    cdef bint time_major, ragged, batch_first
 
     def __cinit__(self, order, cnp.ndarray like):
         self.order, self.kind = order, cnp.PyArray_TYPE(like)
         self.T, self.N, self.time_major, self.ragged = order.T, order.N, order.time_major, order.is_ragged
         self.R = len(order.at) if self.ragged else self.T * self.N
+        if not self.ragged and self.T > 0:
+            self.batch_first, self.last_row = order.batch_first, order.start[self.T - 1]
 
     cdef place(self, value, long width):
         """An array's packed rows, in order or `Placed`; None where a kernel cannot read them there."""
@@ -92,18 +94,28 @@ cdef class Door:
         """Each sequence's row of its last step, ``initial`` where it has none: in the caller's order."""
         cdef cnp.npy_intp[2] dims
         cdef cnp.ndarray final
-        cdef long first, bytes
+        cdef long first = self.last_row, bytes
         if self.ragged:
             if type(rows) is Placed:
                 return picked(rows.array, self.order.last_places, initial)
             return picked(rows, self.order.last_rows, initial)
-        first = self.order.start[self.T - 1]
         if type(rows) is Placed:
             return picked(rows.array, rows.at[first:first + self.N], initial)
         dims[0], dims[1] = self.N, initial.shape[1]
         final, bytes = cnp.PyArray_SimpleNew(2, dims, self.kind), dims[1] * initial.itemsize
         memcpy(cnp.PyArray_DATA(final), <char*>memory(rows) + first * bytes, self.N * bytes)
         return final
+
+
+cdef Door door_of(order, cnp.ndarray like):
+    """The door for arrays of this dtype; a full batch, which is made once, keeps it."""
+    kept = order.door
+    if type(kept) is Door and (<Door>kept).kind == cnp.PyArray_TYPE(like):
+        return kept
+    cdef Door door = Door(order, like)
+    if not door.ragged:
+        order.door = door
+    return door
 
 
 cdef cnp.ndarray view_of(cnp.ndarray array, int axes, long a, long b, long c):
@@ -132,7 +144,7 @@ cdef cnp.ndarray picked(cnp.ndarray source, cnp.ndarray index, cnp.ndarray other
 def forward_at_once(cell, params, order, x, state, bint keep):
     """See `fastrnn.reference.forward_at_once`."""
     cdef cnp.ndarray W = params["W"], U = params["U"]
-    cdef Door door = Door(order, W)
+    cdef Door door = door_of(order, W)
     cdef const Cell* c = &described(cell).cell
     cdef long P = U.shape[0], H = W.shape[1] // c.gates
     cdef bint is_lstm = _names[c.name] == "lstm"
@@ -143,7 +155,7 @@ def forward_at_once(cell, params, order, x, state, bint keep):
     if packed is None or initial is None:
         return None
     h0, c0 = door.sort(initial[0]), door.sort(initial[1]) if is_lstm else None
-    y, out = None, door.blank(P) if door.ragged or order.batch_first else None
+    y, out = None, door.blank(P) if door.ragged or door.batch_first else None
     if out is not None and out.together:
         y, out = out, None
     elif out is None or keep:
@@ -168,7 +180,7 @@ def forward_at_once(cell, params, order, x, state, bint keep):
 def backward_at_once(cell, params, order, x, h0, c0, trace, dy, dstate, bint input_gradient, grads, bint add):
     """See `fastrnn.reference.backward_at_once`."""
     cdef cnp.ndarray W = params["W"], first = h0
-    cdef Door door = Door(order, W)
+    cdef Door door = door_of(order, W)
     cdef bint is_lstm = c0 is not None
     if _blas or door.R == 0:
         return None

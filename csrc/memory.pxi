@@ -1,5 +1,7 @@
 # NumPy arrays in memory that the pool keeps for the next call.
 
+from cpython.dict cimport PyDict_SetItem
+
 cdef extern from "pool.hpp" namespace "fastrnn" nogil:
     cdef cppclass Pool:
         char* take(size_t bytes, size_t* size)
@@ -27,22 +29,21 @@ def empty(shape, dtype):
     return recycled((<cnp.dtype>np.dtype(dtype)).num, 2, shape[0], shape[1])
 
 
-def new_parts(Py_ssize_t size, cnp.dtype dtype not None, list places):
+def new_parts(Py_ssize_t size, cnp.dtype dtype not None, list places, into):
     """See `fastrnn.reference.new_parts`."""
     cdef cnp.ndarray flat = recycled(dtype.num, 1, size, 0), part
     cdef cnp.npy_intp[8] dims
     cdef Py_ssize_t first, width = flat.itemsize
     cdef int k, axes
     cdef tuple shape
-    cdef dict parts = {}
     for name, first, _, shape in places:
         axes = len(shape)
         for k in range(axes):
             dims[k] = shape[k]
         part = cnp.PyArray_SimpleNewFromData(axes, dims, dtype.num, <char*>cnp.PyArray_DATA(flat) + first * width)
         cnp.set_array_base(part, flat)
-        parts[name] = part
-    return flat, parts
+        PyDict_SetItem(into, name, part)
+    return flat
 
 
 cdef cnp.ndarray recycled(int kind, int axes, Py_ssize_t a, Py_ssize_t b):

@@ -33,12 +33,15 @@ class Order:
         Of what the caller passes, the shape without the features.
     start, rows : array of int64
         As `fastrnn.reference` has them.
+    door : object
+        What a backend has made of it, for the next call.
     """
 
     N: int
     outer: tuple[int, ...]
     start: Array
     rows: Array
+    door: Any = None
     is_ragged = False
 
     def pack(self, x: Array) -> Array:

@@ -83,24 +83,15 @@ class Params(dict[str, Array]):
     ((32,), 3.0)
     """
 
+    __slots__ = ("_flat", "_gaps", "_is_part", "_layout", "_places")
+
     def __init__(self, layout: Mapping[str, tuple[int, Shape]], flat: Array, *, is_part: bool = False):
         places = [(name, first, first + math.prod(shape), shape) for name, (first, shape) in layout.items()]
         ends = ((last, _padded(last, flat.dtype)) for _, _, last, _ in places)
-        gaps = [slice(last, padded) for last, padded in ends if last < padded]
-        self._fill(dict(layout), places, gaps, flat, parts_of(flat, places), is_part)
-
-    def _fill(
-        self,
-        layout: dict[str, tuple[int, Shape]],
-        places: list[Place],
-        gaps: list[slice],
-        flat: Array,
-        parts: dict[str, Array],
-        is_part: bool,
-    ) -> None:
-        """Become ``parts``, views into ``flat``; ``places``: what the layout says, and ``gaps`` what lies between."""
-        dict.__init__(self, parts)
-        self._layout, self._places, self._gaps, self._flat, self._is_part = layout, places, gaps, flat, is_part
+        self._layout, self._places = dict(layout), places
+        self._gaps = [slice(last, padded) for last, padded in ends if last < padded]
+        self._flat, self._is_part = flat, is_part
+        dict.update(self, parts_of(flat, places))
 
     @classmethod
     def zeros(cls, shapes: Mapping[str, Shape], dtype: Any = "float32") -> Params:
@@ -153,16 +144,21 @@ class Params(dict[str, Array]):
         """The same names and layout over another buffer, whose values stay."""
         if flat.shape != self.flat.shape:
             raise ValueError(f"flat must have shape {self.flat.shape}, got {flat.shape}")
-        return self._like(flat, parts_of(flat, self._places), is_part)
+        same = self._bare()
+        same._flat, same._is_part = flat, is_part
+        dict.update(same, parts_of(flat, self._places))
+        return same
 
     def blank(self, module: ModuleType) -> Params:
         """The same names and layout over a buffer of a backend's, which holds anything."""
-        flat, parts = module.new_parts(self.flat.size, self.dtype, self._places)
-        return self._like(flat, parts, False)
+        same = self._bare()
+        same._flat = module.new_parts(self._flat.size, self._flat.dtype, self._places, same)
+        return same
 
-    def _like(self, flat: Array, parts: dict[str, Array], is_part: bool) -> Params:
+    def _bare(self) -> Params:
+        """The same layout, without a buffer yet."""
         same = Params.__new__(Params)  # every backward pass makes one
-        same._fill(self._layout, self._places, self._gaps, flat, parts, is_part)
+        same._layout, same._places, same._gaps, same._is_part = self._layout, self._places, self._gaps, False
         return same
 
     def same_layout(self, other: Any) -> bool:

@@ -181,7 +181,7 @@ class RecurrentLayer(StatefulLayer):
         return ((call.generator(self).random(self.params["U"].shape) < keep) / keep).astype(self.dtype)
 
     def _run(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Array, Any, Any]:
-        params: Mapping[str, Array] = self.params
+        params: Mapping[str, Array] = self._params
         dropped, noise, own = None, SILENT, False
         if not self._is_plain:
             if not isinstance(x, Lookup):
@@ -216,7 +216,7 @@ class RecurrentLayer(StatefulLayer):
         return as_size("checkpoint", call.checkpoint)
 
     def _prepare(self, grads: Array) -> None:
-        self.params.clear_padding(grads)
+        self._params.clear_padding(grads)
 
     def _adjoint(
         self, record: _Record, dy: Any, dstate: Any, grads: Params, input_gradient: bool

@@ -55,10 +55,11 @@ silent = np.errstate(invalid="ignore")
 EPS = 1e-5  # added to a variance before its root is taken
 
 
-def new_parts(size: int, dtype: np.dtype, places: list[Place]) -> tuple[Array, dict[str, Array]]:
-    """Like ``empty``, (size,), and `fastrnn.params.parts_of` it."""
+def new_parts(size: int, dtype: np.dtype, places: list[Place], into: dict[str, Array]) -> Array:
+    """Like ``empty``, (size,); `fastrnn.params.parts_of` it go into a dict."""
     flat = empty(size, dtype)
-    return flat, parts_of(flat, places)
+    dict.update(into, parts_of(flat, places))
+    return flat
 
 
 def gather(source: Array, index: Array) -> Array:
