@@ -77,6 +77,17 @@ cdef class Door:
             found.append(part)
         return tuple(found)
 
+    cdef tuple with_outputs(self, cnp.ndarray h0):
+        """A copy of a full batch's h0, and memory for y, 64-byte aligned: side by side, the state before the first step
+        is where that of a step before would be. See lefts_in_y in places.hpp."""
+        cdef long size = item_size(self.kind), width = h0.shape[1], state = self.N * width * size
+        cdef bint is_behind = self.last_row == 0
+        cdef long y_at = 0 if is_behind else (state + 63) // 64 * 64, bytes = self.R * width * size
+        cdef Block block = Block(y_at + bytes + (state if is_behind else 0))
+        copy = piece_of(block, bytes if is_behind else y_at - state, self.kind, 2, self.N, width)
+        memcpy(memory(copy), cnp.PyArray_DATA(h0), state)
+        return copy, piece_of(block, y_at, self.kind, 2, self.R, width)
+
     cdef sort(self, cnp.ndarray state):
         """A state in packed order."""
         return picked(state, self.order.order, None) if self.ragged and not self.order.is_sorted else state
@@ -158,6 +169,8 @@ def forward_at_once(cell, params, order, x, state, bint keep):
     y, out = None, door.blank(P) if door.ragged or door.batch_first else None
     if out is not None and out.together:
         y, out = out, None
+    elif keep and not door.ragged:
+        h0, y = door.with_outputs(h0)
     elif out is None or keep:
         y = recycled(door.kind, 2, door.R, P)
     if keep:

@@ -48,9 +48,17 @@ def new_parts(Py_ssize_t size, cnp.dtype dtype not None, list places, into):
 
 cdef cnp.ndarray recycled(int kind, int axes, Py_ssize_t a, Py_ssize_t b):
     """(a,) or (a, b) in recycled memory."""
+    return piece_of(Block(a * (b if axes == 2 else 1) * item_size(kind)), 0, kind, axes, a, b)
+
+
+cdef cnp.ndarray piece_of(Block block, Py_ssize_t first, int kind, int axes, Py_ssize_t a, Py_ssize_t b):
+    """(a,) or (a, b) in a block, from byte ``first`` on."""
     cdef cnp.npy_intp[2] dims
     dims[0], dims[1] = a, b
-    cdef Block block = Block(a * (b if axes == 2 else 1) * (4 if kind == cnp.NPY_FLOAT32 else 8))
-    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, dims, kind, block.start)
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, dims, kind, block.start + first)
     cnp.set_array_base(array, block)
     return array
+
+
+cdef Py_ssize_t item_size(int kind) noexcept:
+    return 4 if kind == cnp.NPY_FLOAT32 else 8

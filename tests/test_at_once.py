@@ -18,6 +18,7 @@ CASES = [
     Case("N4 T6 D5 H33", 4, 6, 5, 33),
     Case("N1 T7", 1, 7, 3, 16),
     Case("N5 T1", 5, 1, 3, 8),
+    Case("reverse", 3, 6, 4, 9, reverse=True),
     Case("ragged", 5, 6, 4, 9, lengths=(2, 6, 0, 5, 6)),
     Case("falling lengths", 4, 6, 4, 9, lengths=(6, 5, 2, 0)),
     Case("ragged, reverse", 3, 6, 4, 9, lengths=(1, 3, 6), reverse=True),
@@ -77,6 +78,18 @@ def test_it_is_done_at_once(cell, lengths):
         assert (found is None) == (
             dy is turned and lengths is not None
         )  # of a ragged one, rows in another order are copied
+
+
+@pytest.mark.usefixtures("simd")
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_first_state_of_a_tape_stands_beside_y(reverse):
+    """Where the state before any other step would, so that what the gradient of U reads is in order."""
+    p = make_problem("gru", CASES[0]).cast("float32")
+    order = order_of(None, None, 4, 6, False, reverse, False)
+    _, _, (_, h0, _, trace) = kernels.forward_at_once(p.cell, p.params, order, p.x, as_state(p.state), True)
+    assert np.array_equal(h0, p.state[0]) and trace.y.ctypes.data % 64 == 0
+    behind = [array.ctypes.data + array.nbytes for array in (h0, trace.y)]
+    assert (h0 if reverse else trace.y).ctypes.data == behind[reverse]
 
 
 @pytest.mark.usefixtures("simd")
