@@ -95,7 +95,7 @@ cdef class Door:
     cdef sorted_copy(self, cnp.ndarray state):
         """The same, never ``state`` itself."""
         cdef object part = self.sort(state)
-        return cnp.PyArray_NewCopy(state, cnp.NPY_CORDER) if part is state else part
+        return copy_of(state) if part is state else part
 
     cdef restore(self, cnp.ndarray state):
         """The opposite of `sort`."""
@@ -127,6 +127,13 @@ cdef Door door_of(order, cnp.ndarray like):
     if not door.ragged:
         order.door = door
     return door
+
+
+cdef cnp.ndarray copy_of(cnp.ndarray state):
+    """A copy of a contiguous array: NumPy's own way is a long one."""
+    cdef cnp.ndarray copy = cnp.PyArray_SimpleNew(2, state.shape, cnp.PyArray_TYPE(state))
+    memcpy(cnp.PyArray_DATA(copy), cnp.PyArray_DATA(state), cnp.PyArray_NBYTES(state))
+    return copy
 
 
 cdef cnp.ndarray view_of(cnp.ndarray array, int axes, long a, long b, long c):
@@ -177,7 +184,7 @@ def forward_at_once(cell, params, order, x, state, bint keep):
         trace = Trace(y, recycled(door.kind, 2, door.R, H) if is_lstm else None,
                       recycled(door.kind, 2, door.R, c.saved * H) if c.saved else None)
     else:
-        trace = Trace(y, cnp.PyArray_NewCopy(c0, cnp.NPY_CORDER) if is_lstm else None)
+        trace = Trace(y, copy_of(c0) if is_lstm else None)
     if door.kind == cnp.NPY_FLOAT32:
         forward_of[float](<float*>NULL, cell, params, packed, h0, c0, SILENT, order.start, order.rows, trace, keep,
                           out)
@@ -201,7 +208,9 @@ def backward_at_once(cell, params, order, x, h0, c0, trace, dy, dstate, bint inp
     final = door.states(dstate, is_lstm, first.shape[1], W.shape[1] // described(cell).cell.gates)
     if rows is None and dy is not None or final is None:
         return None
-    dh, dc, dx = door.sorted_copy(final[0]), door.sorted_copy(final[1]) if is_lstm else None, None
+    dh, dc, dx = final[0], final[1] if is_lstm else None, None
+    if dstate is not None:
+        dh, dc = door.sorted_copy(dh), door.sorted_copy(dc) if is_lstm else None
     if input_gradient:
         dx = door.blank(W.shape[0]) if type(x) is Placed else recycled(door.kind, 2, door.R, W.shape[0])
     if door.kind == cnp.NPY_FLOAT32:
