@@ -35,3 +35,24 @@ def test_arrays_that_live_do_not_share_memory():
         array[...] = k
     for k, array in enumerate(arrays):
         assert (array == k).all()
+
+
+def test_blocks_of_less_than_a_megabyte_share_areas():
+    """Their pages can then be huge ones; an area begins at a boundary of those."""
+    arrays = [kernels.empty((200, 1024), np.float32) for _ in range(60)]  # at least 44 of them are not recycled
+    places = sorted(array.ctypes.data for array in arrays)
+    steps = np.diff(places)
+    assert (steps >= arrays[0].nbytes).all()
+    assert (steps == arrays[0].nbytes + 5 * 64).sum() >= 30
+
+
+def test_what_is_left_of_an_area_serves():
+    """Blocks outlive their neighbours, and the pool."""
+    arrays = [kernels.empty((200, 1024), np.float32) for _ in range(400)]  # more than is kept
+    last = arrays[-1]
+    last[...] = 7
+    del arrays
+    others = [kernels.empty((200, 1024), np.float32) for _ in range(40)]
+    for other in others:
+        other[...] = 1
+    assert (last == 7).all() and not any(np.shares_memory(last, other) for other in others)
