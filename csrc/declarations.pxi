@@ -23,6 +23,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         const int64_t* a_rows
         const int64_t* out_rows
         long matrix_ld, gap_at, gap
+        const Ahead[T]* next
     cdef cppclass Ahead[T]:
         pass
     cdef cppclass Forward[T]:
@@ -254,6 +255,7 @@ cdef extern from "places.hpp" namespace "fastrnn" nogil:
     const T* dy_of[T](const Scan[T]&, long now, long low)
     Ahead[T] ahead_of[T](const Scan[T]&, long t, long row0, long row1)
     Ahead[T] ahead_back "fastrnn::ahead_of"[T](const Scan[T]&, long t, const T* dy, long row0, long row1)
+    Ahead[T] ahead_of_weights "fastrnn::ahead_of"[T](const Scan[T]&, long low, long n, const T* lefts)
     T* lefts_in_y[T](const Scan[T]&, long t0, long t1)
     void find_chunk[T](const Scan[T]&, const Share&, long low, T* lefts, At[T]*)
     void work_on_rows[T](const Scan[T]&, const Op&, const At[T]*, long now, long row0, long row1)

@@ -1,9 +1,10 @@
 # What a chunk's steps leave to be made: dx, and the gradients of the parameters.
 
 cdef void input_gradient(
-    Scan[floating]* s, const Share* share, long low, long n, int thread, int threads,
+    Scan[floating]* s, const Share* share, long low, long n, const Ahead[floating]* next, int thread, int threads,
 ) noexcept nogil:
-    """dx of n packed rows from row low on: a thread's share of the rows, or of a table the columns."""
+    """dx of n packed rows from row low on: a thread's share of the rows, or of a table the columns. ``next`` is fetched
+    meanwhile."""
     cdef long p, width = s.cell.gates * s.H, unit = s.kernels.lanes
     if s.dx == NULL:
         return
@@ -14,7 +15,7 @@ cdef void input_gradient(
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
                  <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, share.first, share.last, 0,
-                 s.D, NULL, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H)
+                 s.D, NULL, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H, next if p == 0 else NULL)
 
 
 cdef void add_gradients(
@@ -67,6 +68,7 @@ cdef void parameter_gradients(
     cdef ColumnSums[floating] sums
     cdef const Reduction[floating]* r
     cdef long k, unit = s.kernels.lanes
+    cdef Ahead[floating] next
     find_chunk(s[0], share[0], low, lefts, at)
     for k in range(s.reductions):
         r = &s.reduction[k]
@@ -78,12 +80,13 @@ cdef void parameter_gradients(
         s.kernels.column_sums(&sums, split(r.columns, unit, thread, threads),
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
-        input_gradient(s, share, low, n, thread, threads)
+        next = ahead_of_weights(s[0], low, n, <const floating*>lefts)
+        input_gradient(s, share, low, n, &next if fetches_ahead(s) else NULL, thread, threads)
         add_gradients(s, 0, s.gradients, at, n, add, thread, threads)
         return
     add_gradients(s, 0, s.gradients - s.late_gradients, at, n, add, thread, threads)
     barrier.wait(threads)
     normalise_projection(s[0], True, low, n * thread // threads, n * (thread + 1) // threads)
     barrier.wait(threads)
-    input_gradient(s, share, low, n, thread, threads)
+    input_gradient(s, share, low, n, NULL, thread, threads)
     add_gradients(s, s.gradients - s.late_gradients, s.gradients, at, n, add, thread, threads)

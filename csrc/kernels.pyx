@@ -144,13 +144,13 @@ cdef void pack(Scan[floating]* s, int thread, int threads) noexcept nogil:
 cdef void multiply(
     Scan[floating]* s, const Weight[floating]* w, const floating* left, long left_ld, const floating* bias, bint add,
     floating* out, long ld, long row0, long row1, long column0, long column1, const int64_t* left_rows = NULL,
-    const int64_t* out_rows = NULL, floating* scratch = NULL, long gap_at = 0,
+    const int64_t* out_rows = NULL, floating* scratch = NULL, long gap_at = 0, const Ahead[floating]* next = NULL,
 ) noexcept nogil:
     """out = left w + bias, or out += left w, for some rows and (but for BLAS, which does them all) columns.
 
     ``left_rows`` and ``out_rows`` number the rows of left and out; null: they are in order, as BLAS wants them. A
     weight packed for the gradient of the input takes a thread's ``scratch``, and a left side that leaves out a block of
-    units from ``gap_at`` on; 0: it leaves out none.
+    units from ``gap_at`` on; 0: it leaves out none. ``next`` is fetched meanwhile.
     """
     cdef Product[floating] product
     cdef long columns = w.units * w.gates, r
@@ -165,7 +165,7 @@ cdef void multiply(
     product.a, product.row_stride, product.k_stride = left, left_ld, 1
     product.panels, product.matrix_ld, product.narrow, product.bias = w.right(), w.matrix_ld(), w.narrow, bias
     product.out, product.ld, product.add = out, ld, add
-    product.a_rows, product.out_rows = left_rows, out_rows
+    product.a_rows, product.out_rows, product.next = left_rows, out_rows, next
     if w.back:
         product.gap_at, product.gap = gap_at, s.H if gap_at > 0 else 0
         s.kernels.product_back(&product, row0, row1, column0, column1, scratch)

@@ -161,11 +161,19 @@ template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, const T* dy, long
           {s.gates ? n * saved : 0, n * width, dy ? n * s.S : 0}};
 }
 
-// What step t, forward, will write of rows row0..row1.
+// What step t, forward, will write of rows row0..row1; and x of a step of the chunk after, which is projected at once.
 template <class T> Ahead<T> ahead_of(const Scan<T>& s, long t, long row0, long row1) {
-  const long n = row1 - row0, saved = s.cell.saved * s.H, now = s.start[t];
-  return {{at(s.gates, (now + row0) * saved), s.y ? h_of(s, t, now) + row0 * s.S : nullptr, at(s.c, (now + row0) * s.H)},
-          {s.keep && s.gates ? n * saved : 0, s.y ? n * s.S : 0, s.keep && s.c ? n * s.H : 0}};
+  const long n = row1 - row0, saved = s.cell.saved * s.H, now = s.start[t], later = t - 1 + s.chunk;
+  const bool x = later < s.steps && !s.x_at && !s.codes;
+  return {{at(s.gates, (now + row0) * saved), s.y ? h_of(s, t, now) + row0 * s.S : nullptr, at(s.c, (now + row0) * s.H),
+           x ? s.x + (s.start[later] + row0) * s.D : nullptr},
+          {s.keep && s.gates ? n * saved : 0, s.y ? n * s.S : 0, s.keep && s.c ? n * s.H : 0, x ? n * s.D : 0}};
+}
+
+// What the weight gradients of n packed rows from row low on will read and the steps have not; lefts: those of dU.
+template <class T> Ahead<T> ahead_of(const Scan<T>& s, long low, long n, const T* lefts) {
+  const bool x = !s.x_at && !s.codes;
+  return {{x ? s.x + low * s.D : nullptr, lefts}, {x ? n * s.D : 0, s.c ? n * s.S : 0}};
 }
 
 // What stands to the left in the gradient of U of steps t0..t1, where it has the order of the chunk's packed rows already: in y,

@@ -119,14 +119,15 @@ cdef bint streams_gates(Scan[floating]* s) noexcept nogil:
 
 
 cdef bint fetches_ahead(Scan[floating]* s) noexcept nogil:
-    """Whether a step of training fetches what the next one will write to the tape or read of it, since L2 does not hold
-    it: where the recurrent weights leave it room there, and threads have rows of their own.
+    """Whether a step fetches what the next one will write or read, and of x what the next chunk will, since L2 does not
+    hold it: where the recurrent weights leave it room there, and threads have rows of their own. So does dx's product
+    what those of the weight gradients will read.
 
-    Training takes 1 to 9 % less time (every cell; N16 to N128, H128; N32 H256; one thread); with a tape that a thread's
-    L2 holds 1 % more.
+    Training takes 1 to 9 % less time (every cell; N16 to N128, H128; N32 H256; one thread), inference 2 to 3 % (N128
+    H128); with arrays that a thread's L2 holds 1 % more.
     """
-    cdef long size = sizeof(floating), row = (s.cell.saved * s.H + 2 * s.S) * size
-    if not s.keep or not s.by_rows or s.N < ROWS_PER_THREAD or s.blas:
+    cdef long size = sizeof(floating), row = ((s.cell.saved * s.H if s.keep else 0) + 2 * s.S) * size
+    if not s.by_rows or s.N < ROWS_PER_THREAD or s.blas:
         return False
     if 2 * s.cell.gates * s.H * s.S * size > l2_bytes():
         return False

@@ -172,14 +172,14 @@ template <class T> class Fetch {
  public:
   const long step;  // elements per k: a line, or less where k are many
 
-  // So many k are to fetch it.
-  Fetch(const fastrnn::Ahead<T>& ahead, long k) : step(step_of(ahead, k)), ahead_(ahead) {}
+  // So many k are to fetch it; null: there is nothing.
+  Fetch(const fastrnn::Ahead<T>* ahead, long k) : step(ahead ? step_of(*ahead, k) : 0), ahead_(ahead) {}
 
   // What the next K of them fetch; null: it has all been.
   const T* take(long K) {
-    while (now_ < fastrnn::Ahead<T>::MOST && done_ >= ahead_.size[now_]) ++now_, done_ = 0;
+    while (now_ < fastrnn::Ahead<T>::MOST && done_ >= ahead_->size[now_]) ++now_, done_ = 0;
     if (now_ == fastrnn::Ahead<T>::MOST) return nullptr;
-    const T* at = ahead_.at[now_] + done_;
+    const T* at = ahead_->at[now_] + done_;
     done_ += K * step;
     return at;
   }
@@ -191,7 +191,7 @@ template <class T> class Fetch {
     return size == 0 || k == 0 ? 0 : smaller(LINE / long(sizeof(T)), (size + k - 1) / k);
   }
 
-  const fastrnn::Ahead<T>& ahead_;
+  const fastrnn::Ahead<T>* ahead_;
   int now_ = 0;
   long done_ = 0;
 };

@@ -146,7 +146,7 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
   constexpr int V = width<T>;
   if (row1 - row0 == 1) return forward_lone<Cell>(s, row0, unit0, unit1);
   Operands<T> o = operands_of<Cell>(s);
-  Fetch<T> fetch(s.next, all_k(o, row1 - row0));
+  Fetch<T> fetch(&s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
   for_tiles<T, Cell::G, false>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
@@ -199,7 +199,7 @@ void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long 
   constexpr int V = width<T>;
   if (row1 - row0 == 1) return backward_lone<Cell>(s, row0, unit0, unit1);
   Operands<T> o = operands_of(s);
-  Fetch<T> fetch(s.next, all_k(o, row1 - row0));
+  Fetch<T> fetch(&s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
   for_tiles<T, 1, true>(o, row0, row1, unit0 / V, vectors<T>(unit1), s.backwards,
                [&](long row, int rows, long u, long units) {
@@ -277,7 +277,9 @@ void product_of(const Product<T>* p, long row0, long row1, long column0, long co
 
 // A product of whole vectors, several rows and one gate block: tiles go where they belong from registers.
 template <class T> void product_of_rows(const Product<T>* p, long row0, long row1, long column0, long column1) {
-  const Operands<T> o = operands_of<1>(p);
+  Operands<T> o = operands_of<1>(p);
+  Fetch<T> fetch(p->next, all_k(o, row1 - row0));
+  if (fetch.step) o.fetch = &fetch;
   const long first = column0 / width<T>, last = column1 / width<T>, groups = o.layout.groups(last - first);
   for (long g = 0; g < groups; ++g) {
     const Group group(o.layout, first + g * o.layout.group(), o.layout.end(g, first, last));

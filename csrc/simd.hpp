@@ -37,6 +37,13 @@ template <class T> struct Rules {
   const T* p = nullptr;  // (3 or 2, H): diagonal peepholes, or null
 };
 
+// Arrays of so many elements each, fetched into L2 while a product runs; empty where they are there anyhow.
+template <class T> struct Ahead {
+  static constexpr int MOST = 4;
+  const T* at[MOST];
+  long size[MOST];
+};
+
 // out = a . panels (+ bias), or with add: out += a . panels
 template <class T> struct Product {
   long K, columns;
@@ -54,13 +61,7 @@ template <class T> struct Product {
   long gap_at = 0, gap = 0;           // of product_back: from gap_at on, elements of a's rows stand gap further
   int gates = 1;
   long block[MAX_GATES] = {};
-};
-
-// Arrays of so many elements each, fetched into L2 while a step's product runs; empty where they are there anyhow.
-template <class T> struct Ahead {
-  static constexpr int MOST = 3;
-  const T* at[MOST];
-  long size[MOST];
+  const Ahead<T>* next = nullptr;     // of many rows with one gate, a hint
 };
 
 // Where rows of a step forward stand in their arrays.
@@ -90,7 +91,7 @@ template <class T> struct Forward {
   const T* left;    // (rows, H): h_prev as the products see it
   const T* c_prev;  // (rows, H); may be c
   const T* squashed;  // (rows, H): what the LSTM's output function is given in LSTM_OUTPUT; may be c
-  Ahead<T> next;    // what the next step will write
+  Ahead<T> next;    // what the next step will write, and some of what the next chunk's projection will read
   T* h;             // (rows, H) out
   T* c;             // (rows, H) out
   T* rh;            // (rows, H) out of GRU_BEFORE_GATES: r*left
