@@ -416,10 +416,10 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
                       dy_of(s[0], s.start[t], low), at, &step)
             if s.dy_apart and s.by_rows:
                 gather_few(<const char*>s.dy, s.dy_at + s.start[t], <char*>s.dy_rows, row_bytes, row0, row1)
-            step.fetched = fetches and t + 1 < t1
+            step.fetched = fetches and t + 1 < s.steps
             if fetches:
                 memset(&step.next, 0, sizeof(step.next))
-                if t > t0:
+                if t > 0:
                     step.next = ahead_back(
                         s[0], t - 1, <const floating*>NULL if s.dy_apart else dy_of(s[0], s.start[t - 1], low),
                         min(my_row0, s.rows[t - 1]), min(my_row1, s.rows[t - 1]))
