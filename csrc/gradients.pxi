@@ -15,7 +15,8 @@ cdef void input_gradient(
     for p in range(s.segments):
         multiply(s, &s.weight[p], <const floating*>s.pre + s.segment[p].block * s.H, s.cell.blocks * s.H,
                  <const floating*>NULL, p > 0, s.dx + (0 if s.dx_at else low * s.D), s.D, share.first, share.last, 0,
-                 s.D, NULL, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H, next if p == 0 else NULL)
+                 s.D, NULL, share.places, s.outer + thread * outer_scratch(s), s.segment[p].gap_after * s.H,
+                 next if p == 0 else NULL)
 
 
 cdef void add_gradients(

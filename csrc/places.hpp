@@ -176,9 +176,9 @@ template <class T> Ahead<T> ahead_of(const Scan<T>& s, long low, long n, const T
   return {{x ? s.x + low * s.D : nullptr, lefts}, {x ? n * s.D : 0, s.c ? n * s.S : 0}};
 }
 
-// What stands to the left in the gradient of U of steps t0..t1, where it has the order of the chunk's packed rows already: in y,
-// where h0 may stand before the first step or, of a scan that walks it backwards, behind the last row. Null where it has not.
-// Not to copy it takes 1 to 2 % off training (SimpleRNN, N16, H64 and H128), on two threads 4 % (H64).
+// What stands to the left in the gradient of U of steps t0..t1, where it has the order of the chunk's packed rows already: in
+// y, where h0 may stand before the first step or, of a scan that walks it backwards, behind the last row. Null where it has
+// not. Not to copy it takes 1 to 2 % off training (SimpleRNN, N16, H64 and H128), on two threads 4 % (H64).
 template <class T> T* lefts_in_y(const Scan<T>& s, long t0, long t1) {
   if (s.mask || s.y_at || s.steps == 1) return nullptr;
   const long step = t0 ? s.start[t0] - s.start[t0 - 1] : s.start[1] - s.start[0];

@@ -255,7 +255,8 @@ void backward(int epilogue, const Backward<T>* s, long row0, long row1, long uni
 // Where the tile at hand goes: fetched while the product runs.
 template <class T> FASTRNN_INLINE void prefetch_tile(const Product<T>* p, long row, int rows, long u, int vectors) {
   for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) __builtin_prefetch(p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * width<T>, 1);
+    for (int v = 0; v < vectors; ++v)
+      __builtin_prefetch(p->out + number_of(p->out_rows, row + r) * p->ld + (u + v) * width<T>, 1);
 }
 
 template <int G, class T>
