@@ -129,6 +129,7 @@ def test_settling_waits_for_a_busy_thread() -> None:
 def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([[100, 99], [95, 55], [52, 52], [90, 85], [110, 100], [60, 105], [60, 105]])
     monkeypatch.setattr(whole, "speeds", lambda *_: next(looks))
+    monkeypatch.setattr(whole, "interpreter_speeds", lambda: [30.0, 30.0])
     monkeypatch.setattr(whole, "far_apart", lambda: False)
     monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
     watch = whole.Watch(patience=30.0)
@@ -142,9 +143,24 @@ def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(looks) == [[60, 105]]
 
 
+def test_samples_wait_for_cpus_beside_which_nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([[20, 28], [18, 29], [30, 18], [30, 29], [31, 18]])
+    monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
+    monkeypatch.setattr(whole, "interpreter_speeds", lambda: next(looks))
+    monkeypatch.setattr(whole, "far_apart", lambda: False)
+    monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    watch = whole.Watch(patience=30.0)
+    watch.wait()  # for the fourth look
+    assert watch.shared == 0.0
+    watch._patience = 0.0
+    watch.wait()
+    assert watch.shared == 0.5 and not list(looks)
+
+
 def test_samples_wait_for_near_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([True, True, False, True])
     monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
+    monkeypatch.setattr(whole, "interpreter_speeds", lambda: [30.0, 30.0])
     monkeypatch.setattr(whole, "far_apart", lambda: next(looks))
     monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
     watch = whole.Watch(patience=30.0)
@@ -177,9 +193,9 @@ def test_a_barrier_of_all_threads_is_timed(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("compiled")
 def test_the_speed_of_every_cpu_is_measured() -> None:
     before = os.sched_getaffinity(0)
-    found = whole.speeds(2)
-    assert len(found) == 2 * len(before)
-    assert min(found) > 0.1
+    found, turns = whole.speeds(2), whole.interpreter_speeds()
+    assert len(found) == 2 * len(before) and len(turns) == len(before)
+    assert min(found) > 0.1 and 0.1 < min(turns) < 1000
     assert os.sched_getaffinity(0) == before
 
 
