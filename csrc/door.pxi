@@ -103,11 +103,7 @@ cdef int describe(
     if isinstance(x, Lookup):
         s.codes, x = <int64_t*>memory(x.codes), x.table
     s.D = 0 if s.codes != NULL else W.shape[0]
-    if floating is float:
-        s.kernels = &_isa.f32
-    else:
-        s.kernels = &_isa.f64
-    s.blas, s.keep = _blas, keep
+    s.kernels, s.blas, s.keep = table(<floating*>NULL), _blas, keep
     set_params(&s.params, params)
     set_noise(s, noise)
     set_cell(s, cell)

@@ -122,12 +122,8 @@ cdef void add_share(
     floating* out, const int64_t* index, const floating* rows, long n, long width, int thread, int threads,
 ) noexcept nogil:
     """A thread's share of the columns."""
-    cdef const Kernels[floating]* kernels
+    cdef const Kernels[floating]* kernels = table(out)
     cdef long first, last
-    if floating is float:
-        kernels = &_isa.f32
-    else:
-        kernels = &_isa.f64
     first, last = split(width, kernels.lanes, thread, threads), split(width, kernels.lanes, thread + 1, threads)
     add_rows_by_number(kernels[0], rows + first, NULL, width, index, n, out + first, width, last - first)
 

@@ -577,22 +577,6 @@ def backward(
         wanted[:] = dx
 
 
-def chunk_steps(cell, long N, long D, long H, dtype):
-    """Steps whose weight gradients are summed at a time; see `fastrnn.reference`."""
-    cdef Scan[float] s32
-    cdef Scan[double] s64
-    if dtype == np.float32:
-        return chunk_of(&s32, cell, N, H)
-    return chunk_of(&s64, cell, N, H)
-
-
-cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
-    s.N, s.H, s.S, s.steps, s.blas = N, H, H, 1 << 30, _blas
-    set_cell(s, cell)
-    plan(s, True)
-    return s.chunk
-
-
 include "session.pxi"
 include "flat.pxi"
 include "gather.pxi"

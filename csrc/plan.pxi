@@ -321,3 +321,19 @@ cdef size_t carve(Scan[floating]* s, char* base, bint backward) noexcept nogil:
             arena.take_if(s.new_c != NULL, s.c_new, N * H)
             arena.take_if(cell.normed, s.chunk_scale, rows * cell.norms)
     return arena.used
+
+
+def chunk_steps(cell, long N, long D, long H, dtype):
+    """Steps whose weight gradients are summed at a time; see `fastrnn.reference`."""
+    cdef Scan[float] s32
+    cdef Scan[double] s64
+    if dtype == np.float32:
+        return chunk_of(&s32, cell, N, H)
+    return chunk_of(&s64, cell, N, H)
+
+
+cdef long chunk_of(Scan[floating]* s, cell, long N, long H) except -1:
+    s.N, s.H, s.S, s.steps, s.kernels, s.blas = N, H, H, 1 << 30, table(<floating*>NULL), _blas
+    set_cell(s, cell)
+    plan(s, True)
+    return s.chunk
