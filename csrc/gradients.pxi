@@ -61,10 +61,11 @@ cdef void clear_sums(Scan[floating]* s) noexcept nogil:
 
 
 cdef void parameter_gradients(
-    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, floating* lefts, bint add, int thread,
-    int threads,
+    Scan[floating]* s, const Share* share, Barrier* barrier, long low, long n, floating* lefts, bint add, bint fetches,
+    int thread, int threads,
 ) noexcept nogil:
-    """dx and the gradients of all parameters of n packed rows from row low on; ``lefts``: those of h before them."""
+    """dx and the gradients of all parameters of n packed rows from row low on; ``lefts``: those of h before them;
+    ``fetches``: `fetches_ahead`."""
     cdef At[floating] at[PLACES]
     cdef ColumnSums[floating] sums
     cdef const Reduction[floating]* r
@@ -82,7 +83,7 @@ cdef void parameter_gradients(
                               split(r.columns, unit, thread + 1, threads))
     if not s.cell.normed:
         next = ahead_of_weights(s[0], low, n, <const floating*>lefts)
-        input_gradient(s, share, low, n, &next if fetches_ahead(s) else NULL, thread, threads)
+        input_gradient(s, share, low, n, &next if fetches else NULL, thread, threads)
         add_gradients(s, 0, s.gradients, at, n, add, thread, threads)
         return
     add_gradients(s, 0, s.gradients - s.late_gradients, at, n, add, thread, threads)

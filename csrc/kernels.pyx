@@ -446,7 +446,8 @@ cdef void backward_loop(Scan[floating]* s, Barrier* barrier, int thread, int thr
         # the chunk's first step is the one that follows the next chunk's last
         row0, row1 = min(copy0, s.rows[t0]), min(copy1, s.rows[t0])
         memcpy(s.edge + row0 * ld, at[DA_NEXT].at + row0 * ld, (row1 - row0) * ld * sizeof(floating))
-        parameter_gradients(s, &share, barrier, low, n, s.left if lefts == NULL else lefts, add, thread, threads)
+        parameter_gradients(s, &share, barrier, low, n, s.left if lefts == NULL else lefts, add, fetches, thread,
+                            threads)
         add = True
         at[DA_NEXT].at = s.edge
         barrier.wait(threads)

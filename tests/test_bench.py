@@ -126,12 +126,19 @@ def test_settling_waits_for_a_busy_thread() -> None:
     assert not timing.settle(0.0)
 
 
-def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = iter([[100, 99], [95, 55], [52, 52], [90, 85], [110, 100], [60, 105], [60, 105]])
-    monkeypatch.setattr(whole, "speeds", lambda *_: next(looks))
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """CPUs that are whole and near each other at every look, unless a test says otherwise."""
+    monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
     monkeypatch.setattr(whole, "interpreter_speeds", lambda: [30.0, 30.0])
     monkeypatch.setattr(whole, "far_apart", lambda: False)
     monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    return monkeypatch
+
+
+def test_samples_wait_for_whole_cpus(undisturbed: pytest.MonkeyPatch) -> None:
+    looks = iter([[100, 99], [95, 55], [52, 52], [90, 85], [110, 100], [60, 105], [60, 105]])
+    undisturbed.setattr(whole, "speeds", lambda *_: next(looks))
     watch = whole.Watch(patience=30.0)
     assert watch.shared is None
     watch.wait()  # for the fourth look
@@ -143,12 +150,9 @@ def test_samples_wait_for_whole_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(looks) == [[60, 105]]
 
 
-def test_samples_wait_for_cpus_beside_which_nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_wait_for_cpus_beside_which_nobody_works(undisturbed: pytest.MonkeyPatch) -> None:
     looks = iter([[20, 28], [18, 29], [30, 18], [30, 29], [31, 18]])
-    monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
-    monkeypatch.setattr(whole, "interpreter_speeds", lambda: next(looks))
-    monkeypatch.setattr(whole, "far_apart", lambda: False)
-    monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    undisturbed.setattr(whole, "interpreter_speeds", lambda: next(looks))
     watch = whole.Watch(patience=30.0)
     watch.wait()  # for the fourth look
     assert watch.shared == 0.0
@@ -157,12 +161,9 @@ def test_samples_wait_for_cpus_beside_which_nobody_works(monkeypatch: pytest.Mon
     assert watch.shared == 0.5 and not list(looks)
 
 
-def test_samples_wait_for_near_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_wait_for_near_cpus(undisturbed: pytest.MonkeyPatch) -> None:
     looks = iter([True, True, False, True])
-    monkeypatch.setattr(whole, "speeds", lambda *_: [100.0, 100.0])
-    monkeypatch.setattr(whole, "interpreter_speeds", lambda: [30.0, 30.0])
-    monkeypatch.setattr(whole, "far_apart", lambda: next(looks))
-    monkeypatch.setattr(whole, "PAUSE_SECONDS", 0.001)
+    undisturbed.setattr(whole, "far_apart", lambda: next(looks))
     watch = whole.Watch(patience=30.0)
     watch.wait()  # for the third look
     assert watch.far == 0.0
