@@ -29,7 +29,8 @@ results.json
 
     {"schema": 1,
      "sections": {"grid" | "threads" | "step" | "ragged" | "memory" | "import": [run, ...]},
-     "bars": [{"name", "bar", "value", "worst", "status": "pass" | "fail" | "not measured"}, ...]}
+     "bars": [{"name", "bar", "value", "at_limit", "worst", "measured", "expected",
+               "status": "pass" | "fail" | "incomplete" | "not measured"}, ...]}
 
     run = {"threads": int,
            "settings": {...},              # the options it ran with
@@ -49,7 +50,8 @@ A record of grid and step::
      "far_cpus": on CPUs that were far apart, or null,
      "ours": runner or null, "ratios": {other runner: ratio},
      "best_peer": runner or null, "ratio": float or null,
-     "fma_peak": GFLOP/s of one core, the best seen, or null, "share": of the peak of all threads or null}
+     "fma_peak": GFLOP/s of one core, the best seen, or null, "share": of the peak of all threads or null,
+     "limit": seconds that the machine allows (see bench/limits.py), or null}
 
 A record of threads has ``runners`` "one" and "all", and ``one_over_all``, the ratio of their times or null.
 

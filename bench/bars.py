@@ -42,11 +42,13 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class Value:
-    """One measurement that a bar speaks of; ``fair`` if all the peers it is to be held against took part."""
+    """One measurement that a bar speaks of; ``fair`` if all the peers it is to be held against took part; ``at_limit``:
+    what it would be if we took no longer than the machine allows (see bench/limits.py), or None."""
 
     label: str
     value: float
     fair: bool = True
+    at_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Bar:
             "name": self.name,
             "bar": f"{'geometric mean ' if self.mean else ''}{'≥' if self.at_least else '≤'} {self.limit:g}",
             "value": None,
+            "at_limit": None,
             "worst": None,
             "measured": len(values),
             "expected": self.expected,
@@ -89,15 +92,22 @@ class Bar:
         if not values:
             return verdict
         worst = (min if self.at_least else max)(values, key=lambda item: item.value)
-        number = geometric_mean(item.value for item in values) if self.mean else worst.value
+        number = self._number([item.value for item in values])
+        at_limit = [item.at_limit for item in values if item.at_limit is not None]
         cleared = number >= self.limit if self.at_least else number <= self.limit
         whole = len(values) >= self.expected and all(item.fair for item in values)
         verdict.update(
             value=number,
+            at_limit=self._number(at_limit) if len(at_limit) == len(values) else None,
             worst=f"{worst.label}: {worst.value:.3g}",
             status="fail" if not cleared else "pass" if whole else "incomplete",
         )
         return verdict
+
+    def _number(self, values: list[float]) -> float:
+        if self.mean:
+            return geometric_mean(values)
+        return min(values) if self.at_least else max(values)
 
 
 def _records(sections: Sections, section: str) -> Iterator[tuple[int, Record]]:
@@ -114,12 +124,23 @@ def _label(threads: int, record: Record) -> str:
     return f"{record['cell']} {shape}{mode}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def _speed_up(record: Record) -> float | None:
+    """Our time over what the machine allows."""
+    limit = record.get("limit")
+    return None if limit is None else float(record["runners"][COMPILED]["median"] / limit)
+
+
+def _times(value: float, factor: float | None) -> float | None:
+    return None if factor is None else value * factor
+
+
 def _against_peers(mode: str, cells: tuple[str, ...] = GRID_CELLS) -> Callable[[Sections], Iterator[Value]]:
     def values(sections: Sections) -> Iterator[Value]:
         for threads, record in _records(sections, "grid"):
             if record["mode"] == mode and record["cell"] in cells and record["ratio"] is not None:
                 fair = record["ours"] == COMPILED and all(peer in record["runners"] for peer in _RIVALS[mode])
-                yield Value(_label(threads, record), record["ratio"], fair)
+                at_limit = _times(record["ratio"], _speed_up(record) if fair else None)
+                yield Value(_label(threads, record), record["ratio"], fair, at_limit)
 
     return values
 
@@ -128,7 +149,9 @@ def _share(sections: Sections) -> Iterator[Value]:
     for threads, record in _records(sections, "grid"):
         large = record["mode"] == "training" and record["N"] >= 16 and record["H"] >= 128
         if threads == 1 and large and record["share"] is not None:
-            yield Value(_label(threads, record), record["share"], record["ours"] == COMPILED)
+            fair = record["ours"] == COMPILED
+            at_limit = _times(record["share"], _speed_up(record) if fair else None)
+            yield Value(_label(threads, record), record["share"], fair, at_limit)
 
 
 def _scaling(large_batch: bool) -> Callable[[Sections], Iterator[Value]]:
@@ -161,7 +184,8 @@ def _step(H: int) -> Callable[[Sections], Iterator[Value]]:
     def values(sections: Sections) -> Iterator[Value]:
         for threads, record in _records(sections, "step"):
             if record["H"] == H and record["N"] == 1 and COMPILED in record["runners"]:
-                yield Value(_label(threads, record), record["runners"][COMPILED]["median"] * 1e6)
+                at_limit = _times(1e6, record.get("limit"))
+                yield Value(_label(threads, record), record["runners"][COMPILED]["median"] * 1e6, at_limit=at_limit)
 
     return values
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from . import limits
 from .agreement import check, reference
 from .machine import busy_seconds
 from .problem import Problem
@@ -110,6 +111,7 @@ def contest(
         **compare(samples, first_of_ours(tasks, runners)),
     }
     record["share"] = share_of_peak(record, threads)
+    record["limit"] = limits.seconds(problem, mode, threads, record["fma_peak"])
     return record
 
 

@@ -114,6 +114,13 @@ def _losses(run: Run) -> str:
     return f"Losing cells ({len(lost)}):\n\n" + "\n".join(rows)
 
 
+def _of_limit(record: dict[str, Any]) -> str:
+    """What the machine allows, as a share of our time."""
+    if record.get("limit") is None or record["ours"] is None:
+        return "-"
+    return number(record["limit"] / record["runners"][record["ours"]]["median"])
+
+
 def _grid(run: Run) -> Iterable[str]:
     names = _names(run)
     for mode in run["settings"]["modes"]:
@@ -124,9 +131,9 @@ def _grid(run: Run) -> Iterable[str]:
         rows = []
         for record in records:
             speeds = [number(record["runners"].get(name, {}).get("gflops"), 1) for name in names]
-            verdict = [number(record["ratio"]), record["best_peer"] or "-", number(record["share"])]
+            verdict = [number(record["ratio"]), record["best_peer"] or "-", number(record["share"]), _of_limit(record)]
             rows.append([record["cell"], _shape(record), *speeds, *verdict])
-        yield table(["cell", "shape", *names, "ratio", "best peer", "share of peak"], rows)
+        yield table(["cell", "shape", *names, "ratio", "best peer", "share of peak", "of limit"], rows)
     yield _losses(run)
     yield _failures(run)
     yield _disturbed(run)
@@ -198,13 +205,14 @@ def _bars(bars: Sequence[dict[str, Any]]) -> str:
             bar["name"],
             bar["bar"],
             number(bar["value"]),
+            number(bar.get("at_limit")),
             bar["worst"] or "-",
             f"{bar['measured']} of {bar['expected']}",
             bar["status"] if bar["status"] != "fail" else "**fail**",
         ]
         for bar in bars
     ]
-    return table(["what", "bar", "measured", "worst", "cells", "status"], rows)
+    return table(["what", "bar", "measured", "at the limit", "worst", "cells", "status"], rows)
 
 
 def markdown(results: dict[str, Any]) -> str:

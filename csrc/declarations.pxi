@@ -115,6 +115,7 @@ cdef extern from "simd.hpp" namespace "fastrnn" nogil:
         Kernels[float] f32
         Kernels[double] f64
         long (*fma_loop)(long) noexcept nogil
+        long (*read_loop)(const float*, long, long) noexcept nogil
     int available(const Isa** tables, int most)
 
 cdef extern from "program.hpp" namespace "fastrnn" nogil:

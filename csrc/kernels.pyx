@@ -89,31 +89,7 @@ def has_openmp():
     return built_with_openmp()
 
 
-def fma_peak():
-    """Float32 GFLOP/s of fused multiply-adds that touch no memory, on one core, in the instruction set in use, over
-    about a millisecond."""
-    cdef long operations
-    begin = perf_counter()
-    with nogil:
-        operations = _isa.fma_loop(200_000)
-    return operations / (perf_counter() - begin) / 1e9
-
-
-def barrier_seconds():
-    """Seconds that all threads take to meet at a barrier, as those that share a step do: the mean of 4 000 times."""
-    cdef Barrier barrier
-    cdef Seats seats
-    cdef int threads = 1 if _has_forked_team else _threads, _
-    use_team(threads)
-    begin = perf_counter()
-    seats.take(0)
-    with nogil, parallel(num_threads=threads):
-        seats.take(threadid())
-        for _ in range(4_000):
-            barrier.wait(team_size())
-    return (perf_counter() - begin) / 4_000
-
-
+include "measure.pxi"
 include "math.pxi"
 include "door.pxi"
 include "plan.pxi"

@@ -516,6 +516,21 @@ long fma_loop(long iterations) {
   return iterations * chains * width<float> * 2;
 }
 
+// As a lone row's product walks panels, but all that happens is that they are read.
+long read_loop(const float* data, long count, long times) {
+  constexpr long block = MAX_VECTORS * width<float>;
+  const long blocks = count / block;
+  Vec<float> sums[MAX_VECTORS] = {};
+  for (long t = 0; t < times; ++t)
+    for (long i = 0; i < blocks; ++i) {
+      const float* at = data + (t % 2 ? blocks - 1 - i : i) * block;
+#pragma GCC unroll 4
+      for (int v = 0; v < MAX_VECTORS; ++v) sums[v] += load<float>(at + v * width<float>);
+    }
+  asm volatile("" ::"m"(sums));
+  return times * blocks * block * long(sizeof(float));
+}
+
 template <class T> constexpr Kernels<T> kernels() {
   return {width<T>, PACKED_ROWS, first_unit<T>, narrow, packed_size<T>, pack<T>, forward<T>, backward<T>, product<T>,
           back_size<T>, pack_back<T>, product_back<T>, gap_unit, outer<T>, outer_scratch<T>, rows<T>, column_sums<T>,
@@ -530,6 +545,6 @@ template <class T> constexpr Kernels<T> kernels() {
 namespace fastrnn {
 namespace tables {
 extern const Isa FASTRNN_ISA;
-const Isa FASTRNN_ISA = {FASTRNN_QUOTE(FASTRNN_ISA), kernels<float>(), kernels<double>(), fma_loop};
+const Isa FASTRNN_ISA = {FASTRNN_QUOTE(FASTRNN_ISA), kernels<float>(), kernels<double>(), fma_loop, read_loop};
 }  // namespace tables
 }  // namespace fastrnn

@@ -278,6 +278,8 @@ struct Isa {
   Kernels<double> f64;
   // Floating-point operations per call of a loop of fused multiply-adds that touches no memory.
   long (*fma_loop)(long iterations);
+  // Bytes that a loop reads which goes over `count` floats so many times, to and fro.
+  long (*read_loop)(const float* data, long count, long times);
 };
 
 // The tables that this build holds and this CPU can run, best first.

@@ -24,6 +24,7 @@ sys.path.append(str(ROOT))  # bench is a folder of the project, not of the insta
 agreement = importlib.import_module("bench.agreement")
 bars = importlib.import_module("bench.bars")
 contest = importlib.import_module("bench.contest")
+limits = importlib.import_module("bench.limits")
 problem = importlib.import_module("bench.problem")
 readme = importlib.import_module("bench.readme")
 report = importlib.import_module("bench.report")
@@ -171,6 +172,39 @@ def test_samples_wait_for_near_cpus(undisturbed: pytest.MonkeyPatch) -> None:
     assert not list(looks)
 
 
+def limit(shape: str, mode: str, threads: int = 1, peak: float | None = 100.0) -> Any:
+    """In microseconds, of an LSTM."""
+    found = limits.seconds(problem.make_problem("lstm", problem.Shape.parse(shape)), mode, threads, peak)
+    return found if found is None else pytest.approx(found * 1e6)
+
+
+def test_the_time_that_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "reading_speed", lambda size: 1e11 if size >= 200_000 else 2e11)
+    monkeypatch.setattr(fastrnn, "show_config", lambda: {"isa": "avx512"})
+    weights = 4 * 128 * 512  # bytes of U
+    projecting = 100 * weights / 2 / 1e5
+    assert limit("N1T100D128H128", "forward") == projecting + 100 * weights / 1e5
+    assert limit("N1T100D128H128", "forward", threads=2) == projecting / 2 + 100 * weights / 2 / 2e5
+    assert limit("N1T100D128H128", "training") == 2 * (projecting + 100 * weights / 1e5) + 2 * projecting
+    assert limit("N1T1D128H128", "step") == 2 * weights / 1e5
+    assert limit("N16T50D128H128", "forward") == 2 * 16 * 50 * weights / 2 / 1e5  # multiply-adds alone
+    assert limit("N16T50D128H128", "training") == 6 * 16 * 50 * weights / 2 / 1e5
+    assert limit("N1T100D128H128", "forward", peak=None) is None
+    monkeypatch.setattr(fastrnn, "show_config", lambda: {"isa": "amx"})
+    assert limit("N1T100D128H128", "forward") is None
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_fastest_reading_seen_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = importlib.import_module("fastrnn.kernels")
+    monkeypatch.setattr(limits, "_fastest", {})
+    assert limits.reading_speed(100) > 1e8  # bytes per second, of as few as are measured
+    assert list(limits._fastest) == [limits.SMALLEST]
+    looks = iter([3.0, 5.0, 4.0, 2.0, 1.0, 4.5, 1.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr(kernels, "read_peak", lambda size: next(looks))
+    assert [limits.reading_speed(8192), limits.reading_speed(8192)] == [5e9, 5e9]
+
+
 @pytest.mark.usefixtures("compiled")
 def test_a_barrier_of_all_threads_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = importlib.import_module("fastrnn.kernels")
@@ -288,6 +322,30 @@ def test_bar_of_a_geometric_mean() -> None:
     one, two = grid_run(2.0), {**grid_run(8.0), "threads": 2}
     mean = verdict({"grid": [one, two]}, "forward, best peer over ours")
     assert (mean["status"], mean["value"]) == ("pass", pytest.approx(4.0))
+
+
+def test_a_bar_says_what_it_would_be_at_the_machines_limits() -> None:
+    one, two = grid_run(2.0), {**grid_run(8.0), "threads": 2}
+    name = "forward, best peer over ours"
+    assert verdict({"grid": [one, two]}, name)["at_limit"] is None  # of a machine without
+    for record in one["records"] + two["records"]:
+        record["limit"] = 0.5  # seconds, of our 1.0
+    assert verdict({"grid": [one, two]}, name)["at_limit"] == pytest.approx(8.0)
+    one["records"][3]["limit"] = 0.8
+    assert verdict({"grid": [one, two]}, f"{name}, every cell")["at_limit"] == pytest.approx(2.5)
+    one["records"][3]["limit"] = None
+    assert verdict({"grid": [one, two]}, name)["at_limit"] is None
+    step = {
+        "cell": "gru",
+        "N": 1,
+        "T": 1,
+        "D": 32,
+        "H": 32,
+        "runners": {"fastrnn-cython": {"median": 2e-6}},
+        "limit": 5e-7,
+    }
+    found = verdict({"step": [{**one, "records": [step]}]}, "streaming step, H32, µs")
+    assert (found["value"], found["at_limit"]) == (pytest.approx(2.0), pytest.approx(0.5))
 
 
 def test_bar_of_scaling() -> None:
