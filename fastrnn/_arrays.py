@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -23,6 +24,24 @@ def dtype_of(dtype: Any) -> np.dtype:
     return found.newbyteorder("=")
 
 
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return ``value`` as an array of any dtype; lists that do not make one are a ValueError."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one array, got lists of different lengths (see fastrnn.data.pad)") from error
+
+
+def as_integers(name: str, value: Any) -> np.ndarray:
+    """Return ``value`` as an array of integers; an empty list is one."""
+    array = as_array(name, value)
+    if array.dtype.kind in "iu":
+        return array
+    if isinstance(value, (list, tuple)) and array.size == 0:
+        return array.astype(np.int64)
+    raise TypeError(f"{name} must hold integers, got {array.dtype}")
+
+
 def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     """Return ``value`` as an aligned array of ``dtype`` in native byte order; a copy only where it has to be.
 
@@ -32,7 +51,7 @@ def as_float(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     if type(value) is np.ndarray and value.dtype == dtype and value.flags.aligned:
         return value
     listed = not hasattr(value, "dtype")
-    array = np.asarray(value)
+    array = as_array(name, value)
     floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     if not floating:
         raise TypeError(f"{name} must hold floating-point numbers ({dtype}), got {array.dtype}")
@@ -58,9 +77,13 @@ def as_shape(name: str, value: Any, dtype: np.dtype, shape: tuple[int | str, ...
 
 def as_size(name: str, value: Any, least: int = 1) -> int:
     """Return ``value`` as an int of at least ``least``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        size = operator.index(value)
+    except TypeError:
+        size = None
+    if size is None or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if (size := int(value.__index__())) < least:
+    if size < least:
         raise ValueError(f"{name} must be at least {least}, got {size}")
     return size
 
@@ -83,9 +106,7 @@ def as_rate(name: str, value: Any) -> float:
 
 def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
     """Return ``lengths`` as (N,) int64, each 0..T, or raise."""
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" and not (isinstance(lengths, (list, tuple)) and array.size == 0):
-        raise TypeError(f"lengths must hold integers, got {array.dtype}")
+    array = as_integers("lengths", lengths)
     if array.shape != (N,):
         raise ValueError(f"lengths must have shape ({N},), got {array.shape}")
     outside = (array < 0) | (array > T)
@@ -97,7 +118,7 @@ def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
 
 def as_mask(mask: Any, N: int, T: int, time_major: bool = False) -> np.ndarray:
     """Return ``mask`` as bool (N, T), (T, N) with ``time_major``, or raise."""
-    array = np.asarray(mask)
+    array = as_array("mask", mask)
     if array.dtype != bool:
         raise TypeError(f"mask must hold True and False (bool), got {array.dtype}")
     shape = (T, N) if time_major else (N, T)
@@ -111,6 +132,11 @@ def as_flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def as_checkpoint(value: Any) -> bool | int:
+    """Return ``value``, whether or how often to keep a state, as a bool or as an int of at least 0."""
+    return bool(value) if isinstance(value, (bool, np.bool_)) else as_size("checkpoint", value, 0)
 
 
 def as_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:

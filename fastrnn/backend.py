@@ -35,6 +35,7 @@ except ImportError as error:
     _missing["cython"] = error
 
 _NAMES = ("cython", "numpy")
+_MOST_THREADS = 1024
 _override: ContextVar[str | None] = ContextVar("fastrnn_backend", default=None)
 
 
@@ -148,14 +149,16 @@ def set_gemm(name: str) -> None:
     ValueError
         No such choice.
     ImportError
-        There are no compiled kernels; the original error is chained.
+        There are no compiled kernels, and the choice is not "auto"; the original error is chained.
     """
     global _gemm
     if name not in ("auto", "simd", "blas"):
         raise ValueError(f"gemm must be one of 'auto', 'simd', 'blas', got {name!r}")
-    kernels = _kernels(f"gemm {name!r}")
+    if name != "auto":
+        _kernels(f"gemm {name!r}")
     _gemm = name
-    kernels.set_blas(_multiplies_by_blas())
+    if "cython" in _MODULES:
+        _MODULES["cython"].set_blas(_multiplies_by_blas())
 
 
 def _multiplies_by_blas() -> bool:
@@ -171,12 +174,14 @@ def _cpus() -> int:
 
 def _default_threads() -> int:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else _cpus()
+    return min(int(first), _MOST_THREADS) if first.isdigit() and int(first) > 0 else _cpus()
 
 
 def set_num_threads(n: int) -> None:
-    """Use at most ``n`` threads: in the kernels and in the BLAS libraries of NumPy and SciPy."""
+    """Use at most ``n`` threads, 1 to 1024: in the kernels and in the BLAS libraries of NumPy and SciPy."""
     n = as_size("n", n)
+    if n > _MOST_THREADS:
+        raise ValueError(f"n must be at most {_MOST_THREADS}, got {n}")
     _use_threads(n)
     _blas.set_threads(n)
 
@@ -199,14 +204,13 @@ def _start() -> None:
     text = os.environ.get("FASTRNN_NUM_THREADS")
     if text is None:
         _use_threads(_default_threads())
-    elif text.isdigit() and int(text) > 0:
+    elif text.isdigit() and 0 < int(text) <= _MOST_THREADS:
         set_num_threads(int(text))
     else:
-        raise ValueError(f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}")
+        raise ValueError(f"FASTRNN_NUM_THREADS must be an integer of 1 to {_MOST_THREADS}, got {text!r}")
     if "FASTRNN_ISA" in os.environ:
         set_isa(os.environ["FASTRNN_ISA"])
-    if "cython" in _MODULES or "FASTRNN_GEMM" in os.environ:
-        set_gemm(os.environ.get("FASTRNN_GEMM", "auto"))
+    set_gemm(os.environ.get("FASTRNN_GEMM", "auto"))
     if "cython" in _MODULES and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_MODULES["cython"].after_fork)
 

@@ -40,8 +40,9 @@ layer_norm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from .activations import RELU, SIGMOID, TANH, Function
 
@@ -114,6 +115,9 @@ class Cell:
         """Gates that see the state c."""
         return tuple(gate for gate in self.gates if gate != "g") if self.peephole else ()
 
+    def __reduce__(self) -> Any:
+        return _restored, tuple(getattr(self, field.name) for field in fields(self))
+
     def output_size(self, hidden_size: int) -> int:
         """Width of h."""
         return self.proj_size or hidden_size
@@ -151,3 +155,8 @@ _unique = {cell: cell for cell in CELLS.values()}
 def unique(cell: Cell) -> Cell:
     """The one object that stands for this cell: a backend may know it by its identity."""
     return _unique.setdefault(cell, cell)
+
+
+def _restored(*options: Any) -> Cell:
+    """A cell that has been copied or pickled."""
+    return unique(Cell(*options))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import as_shape
+from ._arrays import as_integers, as_shape
 from .layer import Array, Call, Layer, StatefulLayer
 from .lookup import Lookup
 from .params import Params, pieces_of
@@ -64,7 +64,7 @@ class Composite(StatefulLayer):
             x = as_shape("x", x, self.dtype, (*outer, self.input_size))
         elif np.ndim(x) != 2:
             raise ValueError(f"x must have shape ({', '.join(outer)}), got {np.shape(x)}")
-        x = np.asarray(x)
+        x = as_integers("x", x) if self.takes_integers else np.asarray(x)
         x = x if call.time_major else x.swapaxes(0, 1)
         T, N = x.shape[:2]
         return x, call.valid(N, T)
@@ -74,6 +74,12 @@ class Composite(StatefulLayer):
         return MappingProxyType(
             {f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.buffers.items()}
         )
+
+    def __copy__(self) -> Any:
+        """Another layer with the same parts and parameters, as `copy.copy` makes of any layer."""
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        return same
 
     def __getstate__(self) -> Any:
         return {name: value for name, value in self.__dict__.items() if name != "_params"}, self.dtype

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from ._arrays import as_lengths, as_mask, as_shape
+from ._arrays import as_array, as_checkpoint, as_flag, as_integers, as_lengths, as_mask, as_shape
 from .params import Params
 
 Array = np.ndarray
@@ -45,6 +45,10 @@ class Call:
     checkpoint: bool | int = False
 
     def __post_init__(self) -> None:
+        self.time_major = as_flag("time_major", self.time_major)
+        self.checkpoint = as_checkpoint(self.checkpoint)
+        if isinstance(self.mask, (list, tuple)):
+            self.mask = as_array("mask", self.mask)
         if self.lengths is not None and self.mask is not None:
             raise ValueError("lengths and mask must not both be given: a mask says all that lengths say")
         if self.rng is not None and not isinstance(self.rng, np.random.Generator):
@@ -75,14 +79,25 @@ _PLAIN, _PLAIN_TIME_MAJOR = Call(), Call(time_major=True)
 
 def _call(lengths: Any, mask: Any, time_major: bool) -> Call:
     if lengths is None and mask is None:
-        return _PLAIN_TIME_MAJOR if time_major else _PLAIN
+        if time_major is True:
+            return _PLAIN_TIME_MAJOR
+        if time_major is False:
+            return _PLAIN
     return Call(lengths, mask, time_major)
+
+
+def _listed(x: Any) -> Any:
+    """x, of which lists have been found to make an array."""
+    if isinstance(x, (list, tuple)):
+        as_array("x", x)
+    return x
 
 
 @dataclass(slots=True, eq=False)
 class LayerTape:
-    """What a layer's ``backward`` needs of one ``forward``. It refers to x and to the parameters: change neither
-    between the two calls. It may be used more than once."""
+    """What a layer's ``backward`` needs of one ``forward``. It refers to x, to the state that was given, to the y that
+    was returned and to the parameters: change none of them in place between the two calls. It may be used more than
+    once."""
 
     layer: Layer
     record: Any
@@ -210,7 +225,10 @@ class StatefulLayer(Layer):
         single = np.ndim(x) == (1 if self.takes_integers else 2)
         if not single:
             return x, False
-        x = np.asarray(x) if self.input_size is None else as_shape("x", x, self.dtype, ("T", self.input_size))
+        if self.takes_integers:
+            x = as_integers("x", x)
+        elif self.input_size is not None:
+            x = as_shape("x", x, self.dtype, ("T", self.input_size))
         return np.expand_dims(x, 1 if time_major else 0), True
 
     def _axis(self, time_major: bool) -> int:
@@ -221,7 +239,7 @@ class StatefulLayer(Layer):
         """Run x, a batch or a single sequence: y, final state, tape."""
         single = False
         if type(x) is not np.ndarray or x.ndim != 3:
-            x, single = self._batch(x, call.time_major)
+            x, single = self._batch(_listed(x), call.time_major)
         if single and np.ndim(call.mask) == 1:
             call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
         y, state, record = self._run(x, state, call, keep)
@@ -292,7 +310,7 @@ class StatefulLayer(Layer):
             square root of T for True, and `backward` computes the rest again. The compiled backend rounds the number
             up to what it sums at a time, and gives the same bits as without.
         """
-        plain = rng is None and not checkpoint
+        plain = rng is None and checkpoint is False
         call = _call(lengths, mask, time_major) if plain else Call(lengths, mask, time_major, rng, checkpoint)
         return self._invoke(x, state, call, True)
 
@@ -325,7 +343,7 @@ class StatefulLayer(Layer):
         TypeError, ValueError
             An argument has the wrong dtype or shape, or the tape is another layer's.
         """
-        own = self._own(tape)
+        own, input_gradient = self._own(tape), as_flag("input_gradient", input_gradient)
         if own.single and dy is not None:
             dy = self._as_output("dy", dy, () if self.pools else ("T",))
             dy = each(lambda part: np.expand_dims(part, self._axis(own.time_major)), dy)
@@ -365,6 +383,7 @@ class StatelessLayer(Layer):
 
     def _invoke(self, x: Any, call: Call, keep: bool) -> tuple[Array, Any]:
         """y, and what `backward` needs."""
+        x = _listed(x)
         valid = self._valid(x, call)
         if valid is not None:
             x = masked(np.asarray(x), valid)
@@ -425,6 +444,7 @@ class StatelessLayer(Layer):
         another layer, or a dy that is not like y, is a ValueError.
         """
         record, valid, ends = self._own(tape).record
+        input_gradient = as_flag("input_gradient", input_gradient)
         if ends is not None:
             dy = masked(self._as_output("dy", dy, ends.shape), ends)
         grads = self._blank_gradients()

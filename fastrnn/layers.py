@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import backend, flat, init
-from ._arrays import as_choice, as_shape, as_size
+from ._arrays import as_choice, as_integers, as_shape, as_size
 from .activations import sigmoid
 from .layer import Call, StatelessLayer
 from .lookup import Lookup
@@ -188,9 +188,7 @@ class Embedding(StatelessLayer):
 
 def as_indices(name: str, value: Any, size: int) -> Array:
     """Return ``value`` as an array of int64, each 0..size-1, or raise."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, got {array.dtype}")
+    array = as_integers(name, value)
     if array.size and (array.min() < 0 or array.max() >= size):
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise ValueError(f"{name} must lie in 0..{size - 1}, got {wrong}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays import as_number
 from .layer import Call, Layer
 from .sequential import Sequential
 
@@ -38,7 +39,8 @@ class MaskedSequential(Sequential):
 
     def __init__(self, layers: Sequence[Layer], mask_value: float = 0.0):
         super().__init__(layers)
-        self.mask_value = float(mask_value)
+        self.takes_lookup = False  # which steps to skip is in x itself
+        self.mask_value = as_number("mask_value", mask_value)
 
     def _config(self) -> dict[str, Any]:
         return {**super()._config(), "mask_value": self.mask_value}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from ._arrays import as_lengths, as_mask
+from ._arrays import as_integers, as_lengths, as_mask
 from .scan import Placed
 
 Array = np.ndarray
@@ -345,9 +345,7 @@ def as_batch_sizes(batch_sizes: Any, R: int, lengths: Any, mask: Any) -> Array:
     """``batch_sizes`` as int64, checked."""
     if lengths is not None or mask is not None:
         raise ValueError("batch_sizes must not be given together with lengths or a mask")
-    sizes = np.asarray(batch_sizes)
-    if sizes.dtype.kind not in "iu":
-        raise TypeError(f"batch_sizes must hold integers, got {sizes.dtype}")
+    sizes = as_integers("batch_sizes", batch_sizes)
     if sizes.ndim != 1 or (len(sizes) and (sizes.min() < 1 or (np.diff(sizes.astype(np.int64)) > 0).any())):
         raise ValueError(f"batch_sizes must be positive and never grow, got {sizes.tolist()}")
     if sizes.sum() != R:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_shape
+from ._arrays import as_array, as_shape
 from .composite import Composite, check_part
 from .layer import Array, Call, Layer, StatefulLayer, StatelessLayer, masked, swapped
 from .layers import Embedding
@@ -99,6 +99,8 @@ class Sequential(Composite):
     """
 
     def __init__(self, layers: Sequence[Layer]):
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a sequence of layers, got {layers!r}")
         self.layers: tuple[Any, ...] = tuple(layers)
         definite = _check_stack(self.layers)
         self.input_size, self.output_size = definite[0].input_size, definite[-1].output_size
@@ -208,7 +210,7 @@ class Sequential(Composite):
         states = self._entries("state", state)
         if self.input_size is not None:
             y = as_shape("x_t", x_t, self.dtype, ("N", self.input_size))
-        elif np.ndim(x_t) != 1:
+        elif as_array("x_t", x_t).ndim != 1:
             raise ValueError(f"x_t must have shape (N,), got {np.shape(x_t)}")
         else:
             y = np.asarray(x_t)

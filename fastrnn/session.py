@@ -290,6 +290,9 @@ class Session:
         if type(self).step is Session.step:
             self.step = self._steps.step  # type: ignore[method-assign]  # one call less
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Session cannot be copied or pickled: copy its model, and take its state over")
+
     def step(self, x_t: Any, *, out: Array | None = None) -> Array:
         """Advance every stream by one time step.
 

@@ -170,6 +170,7 @@ def test_threads():
         (True, TypeError, "^n must be an integer, got True"),
         ("2", TypeError, "^n must be an integer, got '2'"),
         (None, TypeError, "^n must be an integer, got None"),
+        (2**40, ValueError, "^n must be at most 1024, got 1099511627776"),
     ],
 )
 def test_wrong_number_of_threads(n, error, message):
@@ -212,11 +213,16 @@ def test_environment_sets_threads(environment, threads):
     assert result.stdout.strip() == str(threads), result.stderr
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
+def test_more_threads_than_any_program_may_have():
+    result = python("import fastrnn; print(fastrnn.get_num_threads())", OMP_NUM_THREADS="99999999999")
+    assert result.stdout.strip() == "1024", result.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "1025", "99999999999"])
 def test_environment_sets_impossible_threads(text):
     result = python("import fastrnn", FASTRNN_NUM_THREADS=text)
     assert result.returncode == 1
-    assert f"FASTRNN_NUM_THREADS must be a positive integer, got {text!r}" in result.stderr
+    assert f"FASTRNN_NUM_THREADS must be an integer of 1 to 1024, got {text!r}" in result.stderr
 
 
 @pytest.mark.usefixtures("compiled")
@@ -272,6 +278,12 @@ def test_without_the_extension_there_is_no_choice_of_kernels(variable):
     )
     assert result.returncode == 1
     assert "needs the cython backend: kernels are blocked" in result.stderr
+
+
+def test_without_the_extension_auto_is_no_choice():
+    code = WITHOUT_EXTENSION + "import fastrnn; fastrnn.set_gemm('auto'); print(fastrnn.get_gemm())"
+    result = python(code, FASTRNN_GEMM="auto", FASTRNN_BACKEND="auto")
+    assert result.stdout.strip() == "auto", result.stderr
 
 
 def test_without_the_extension_numpy_does_the_work():

@@ -276,6 +276,29 @@ def test_copies_stand_on_their_own(name, duplicate):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_a_shallow_copy_shares_the_parameters(name):
+    layer, x = make(name), inputs(name)
+    twin = copy.copy(layer)
+    assert twin.params.flat is layer.params.flat
+    before = layer(x)[0].copy()
+    for one in (layer, twin):  # parts and all
+        one.params.flat[...] *= 2
+        y = layer(x)[0]
+        assert np.array_equal(twin(x)[0], y) and not np.array_equal(y, before)
+        before = y.copy()
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_has_the_same_cell(duplicate):
+    """The compiled backend keeps what it knows of every cell object."""
+    for layer in (
+        fastrnn.GRU(2, 3),
+        fastrnn.LSTM(2, 3, peephole="diagonal", clip=3.0, recurrent_activation="hard_sigmoid"),
+    ):
+        assert duplicate(layer).cell is layer.cell
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_same_seed_gives_the_same_layer(name, dtype):
     factory = (RECURRENT | STACKS | EMBEDDED)[name]
     layers = [factory(seed=seed, dtype=dtype) for seed in (5, 5, np.random.default_rng(5), 6)]
@@ -334,6 +357,7 @@ def test_bad_x(name, entry):
         (np.ones((3, 6, D), complex), TypeError, r"^x must hold floating-point numbers \(float64\), got complex128"),
         (None, (TypeError, ValueError), r"^x must "),
         ("text", (TypeError, ValueError), r"^x must "),
+        ([[[1.0] * D], [[1.0] * D] * 2], ValueError, r"^x must be one array, got lists of different lengths"),
     ]:
         refuses(layer, x, error, message, lambda bad=bad: call(bad))
 
@@ -345,12 +369,28 @@ def test_bad_state_and_lengths(name):
         ({"lengths": [1, 2]}, ValueError, r"^lengths must have shape \(3,\), got \(2,\)"),
         ({"lengths": [1.0, np.nan, 2.0]}, TypeError, r"^lengths must hold integers, got float64"),
         ({"lengths": [1, 7, 2]}, ValueError, r"^lengths must lie in 0\.\.6, got 7 in row 1"),
+        ({"lengths": [[1], [1, 2], [3]]}, ValueError, r"^lengths must be one array, got lists of different lengths"),
+        ({"mask": [[True], [True, False]]}, ValueError, r"^mask must be one array, got lists of different lengths"),
+        ({"time_major": "no"}, TypeError, r"^time_major must be True or False, got 'no'"),
+        ({"time_major": np.array([True, False])}, TypeError, r"^time_major must be True or False, got array"),
         ({"state": "nothing"}, (TypeError, ValueError), r"^state must"),
         ({"state": np.ones((3, H + 1))}, ValueError, r"^state must (have shape \(3, 7\)|be a tuple \(h, c\))"),
         ({"state": [np.ones((3, H))] * 3}, ValueError, r"^state must (have shape \(3, 7\)|be a tuple \(h, c\))"),
         ({"nonsense": 1}, TypeError, r"nonsense"),
     ]:
         refuses(layer, x, error, message, lambda arguments=arguments: layer(x, **arguments))
+
+
+@pytest.mark.parametrize("name", [*RECURRENT, *STACKS])
+def test_bad_checkpoint(name):
+    layer, x = make(name), inputs(name)
+    for bad, error, message in [
+        (np.array([1, 2]), TypeError, r"^checkpoint must be an integer, got array"),
+        ("no", TypeError, r"^checkpoint must be an integer, got 'no'"),
+        (-1, ValueError, r"^checkpoint must be at least 0, got -1"),
+    ]:
+        refuses(layer, x, error, message, lambda bad=bad: layer.forward(x, checkpoint=bad))
+    assert np.array_equal(layer.forward(x, checkpoint=np.True_)[0], layer(x)[0])
 
 
 @pytest.mark.parametrize("name", RECURRENT)
@@ -379,6 +419,8 @@ def test_bad_backward(name):
         ((tape, y, map_state(lambda part: part[:2], state)), ValueError, r"^dstate.* must have shape \(3, \d\)"),
     ]:
         refuses(layer, x, error, message, lambda arguments=arguments: layer.backward(*arguments))
+    message = "^input_gradient must be True or False, got 'no'"
+    refuses(layer, x, TypeError, message, lambda: layer.backward(tape, y, input_gradient="no"))
 
 
 @pytest.mark.parametrize("layer_class", [fastrnn.SimpleRNN, fastrnn.LSTM, fastrnn.GRU])

@@ -44,6 +44,20 @@ def test_lengths_or_a_mask_of_the_caller_come_first():
     assert (masked(IDS, mask=mask)[0] == plain(IDS)[0]).all()
 
 
+def test_after_an_embedding_of_few_words(backend):
+    """Which hands on its table, with what reads that and not x itself."""
+    ids = np.tile([0, 1, 0], (2, 10))
+    model = Sequential([Embedding(2, D, seed=0), MaskedSequential([LSTM(D, H, seed=1)])])
+    model.params["0.W"][0] = 0
+    wanted, _ = LSTM(D, H, seed=1)(model.params["0.W"][ids], mask=ids != 0)
+    assert np.allclose(model(ids)[0], wanted, rtol=0, atol=1e-6)
+
+
+def test_the_value_is_a_number():
+    with pytest.raises(TypeError, match=r"^mask_value must be a number"):
+        MaskedSequential([GRU(D, H)], mask_value="a")
+
+
 def test_one_sequence():
     model = MaskedSequential([*_layers(), LastStep(H, dtype="float64")])
     assert np.allclose(model(IDS[0])[0], model(IDS)[0][0], rtol=1e-12, atol=0)

@@ -64,6 +64,8 @@ def test_the_callers_state_list_stays(backend):
     ("layers", "error", "message"),
     [
         (list, ValueError, "^layers must hold at least one layer"),
+        (lambda: LSTM(D, H), TypeError, r"^layers must be a sequence of layers, got LSTM\("),
+        (lambda: None, TypeError, "^layers must be a sequence of layers, got None"),
         (lambda: ["LSTM"], TypeError, r"^layers\[0\] must be a layer, got 'LSTM'"),
         (lambda: [LSTM(3, 4), GRU(5, 4)], ValueError, r"^layers\[1\] must take 4 features, got one that takes 5"),
         (lambda: [LSTM(3, 4), Embedding(4, 4)], ValueError, r"^layers\[1\] must take 4 features, got .* integers"),
@@ -99,11 +101,17 @@ def test_bad_state(state, error, message):
         (np.ones((3, 6)), TypeError, "^x must hold integers, got float64"),
         (np.full((3, 6), 9), ValueError, r"^x must lie in 0\.\.8, got 9"),
         (np.full((3, 6), -1), ValueError, r"^x must lie in 0\.\.8, got -1"),
+        ([[1, 2], [3]], ValueError, "^x must be one array, got lists of different lengths"),
     ],
 )
 def test_bad_symbols(x, error, message):
     with pytest.raises(error, match=message):
         make("embedding")(x)
+
+
+@pytest.mark.parametrize(("x", "shape"), [([[]], (1, 0, H)), ([], (0, H))])
+def test_empty_lists_of_symbols(backend, x, shape):
+    assert make("embedding")(x)[0].shape == shape
 
 
 def test_symbols_in_the_padding_are_not_read(backend):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,21 @@ def test_wrong_states(backend, name, state, error, match):
     session = Session(make(name), batch=3)
     session(inputs(name))
     unchanged(session, lambda: setattr(session, "state", state), error, match)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_sessions_are_not_copied(backend, duplicate):
+    """A shallow copy would step the original."""
+    session = Session(make("LSTM"))
+    unchanged(session, lambda: duplicate(session), TypeError, "^a Session cannot be copied or pickled")
+
+
+def test_an_empty_list_of_rows(backend):
+    session = Session(make("LSTM"), batch=3)
+    session(inputs("LSTM"))
+    before = session.state
+    session.reset([])
+    assert_equal(session.state, before)
 
 
 @pytest.mark.parametrize(
