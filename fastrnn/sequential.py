@@ -27,11 +27,13 @@ def _takes_any(layer: Layer) -> bool:
 
 def _check_stack(layers: tuple[Any, ...]) -> list[Layer]:
     """Those of the layers that say what they take; raises unless the layers can be stacked."""
+    seen: set[int] = set()
     for k, layer in enumerate(layers):
         if not _is_layer(layer):
             raise TypeError(f"layers[{k}] must be a layer, got {layer!r}")
         check_part(f"layers[{k}]", layer, "stack")
-        if any(layer is other for other in layers[:k]):
+        seen.add(id(layer))
+        if len(seen) <= k:
             raise ValueError(f"layers[{k}] must not be in the stack twice: stack a copy.deepcopy of it")
     definite = [(k, layer) for k, layer in enumerate(layers) if not _takes_any(layer)]
     if not definite:
@@ -51,10 +53,12 @@ def _check_stack(layers: tuple[Any, ...]) -> list[Layer]:
 
 def _check_order(layers: tuple[Any, ...]) -> None:
     """Raise where a layer follows one whose y is not a sequence of vectors, and cannot take that."""
-    for k, layer in enumerate(layers[1:], 1):
-        if layers[k - 1].gives_pair:
-            raise ValueError(f"layers[{k}] must not follow {layers[k - 1]!r}, whose y is a pair")
-        if any(before.pools for before in layers[:k]) and (layer.pools or isinstance(layer, StatefulLayer)):
+    pooled = False
+    for k, (before, layer) in enumerate(pairwise(layers), 1):
+        if before.gives_pair:
+            raise ValueError(f"layers[{k}] must not follow {before!r}, whose y is a pair")
+        pooled = pooled or before.pools
+        if pooled and (layer.pools or isinstance(layer, StatefulLayer)):
             raise ValueError(f"layers[{k}] must not need a sequence where one before has pooled it, got {layer!r}")
 
 
