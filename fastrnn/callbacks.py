@@ -116,6 +116,8 @@ class EarlyStopping(Callback):
 class StopAfter(Callback):
     """Stop after so many updates of the run, or so many seconds of this call; the epoch under way is closed early.
 
+    A resumed run that has made its updates makes no more.
+
     Examples
     --------
     >>> from fastrnn import StopAfter
@@ -130,12 +132,16 @@ class StopAfter(Callback):
 
     def begin(self, run: Run) -> None:
         self._began = time.perf_counter()
+        self._count(run)
 
     def after_step(self, run: Run) -> None:
-        if self.steps is not None and run.step >= self.steps:
-            run.stop(f"{self.steps} updates were made")
+        self._count(run)
         if self.seconds is not None and time.perf_counter() - self._began >= self.seconds:
             run.stop(f"{self.seconds:g} seconds have passed")
+
+    def _count(self, run: Run) -> None:
+        if self.steps is not None and run.step >= self.steps:
+            run.stop(f"{self.steps} updates were made")
 
 
 class GradientMonitor(Callback):

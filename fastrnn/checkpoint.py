@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from . import files
@@ -18,7 +17,8 @@ class Checkpoint(Callback):
 
     The file has the model (`fastrnn.load` reads it), the optimiser's and the schedule's state, the place in the order
     of the data, the generator, the best weights, early stopping's memory and the history. It is written atomically:
-    whatever stops the program, the last whole one stays. On Ctrl-C one more is written.
+    whatever stops the program, the last whole one stays. On Ctrl-C one more is written. That
+    ``path`` can be written is checked before any training.
 
     Parameters
     ----------
@@ -37,11 +37,15 @@ class Checkpoint(Callback):
     is_last = True
 
     def __init__(self, path: Any, *, steps: int | None = None, epochs: int | None = None, extras: Any = None):
-        self.path, self.extras = os.fspath(path), extras
+        self.path, self.extras = files.as_path("path", path), extras
+        files.as_json("extras", extras)
         self.steps = None if steps is None else as_size("steps", steps)
         if epochs is None and steps is None:
             epochs = 1
         self.epochs = None if epochs is None else as_size("epochs", epochs)
+
+    def begin(self, run: Run) -> None:
+        files.check_writable(self.path)
 
     def after_step(self, run: Run) -> None:
         if self.steps is not None and run.step % self.steps == 0:
@@ -75,3 +79,32 @@ def resume(path: Any, run: Run) -> None:
         run.set_state(files.restored(saved.training, saved.tensors), saved.apply)
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{saved.path!r} must hold a training's state, got a broken one: {error!r}") from error
+    except ValueError as error:
+        raise ValueError(f"{error} ({saved.path!r})") from error
+
+
+def described(owner: Any) -> Any:
+    """The class of an optimiser, schedule or callback, its options and its state."""
+    if owner is None:
+        return None
+    options = {key: value for key, value in vars(owner).items() if not key.startswith("_") and _is_plain(value)}
+    state = owner.get_state() if hasattr(owner, "get_state") else {}
+    return {"class": type(owner).__name__, "options": options, "state": state}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def check_kind(name: str, kept: Any, owner: Any) -> None:
+    """Raise unless ``owner`` is of the class and has the options that were kept."""
+    if kept is None and owner is None:
+        return
+    wanted = "None" if kept is None else kept["class"]
+    if kept is None or owner is None or wanted != type(owner).__name__:
+        got = "None" if owner is None else type(owner).__name__
+        raise ValueError(f"{name} must be that of the run that is resumed, {wanted}, got {got}")
+    found = described(owner)["options"]
+    for option, value in kept["options"].items():
+        if found.get(option) != value:
+            raise ValueError(f"{name} must have {option}={value!r}, as in the run that is resumed")

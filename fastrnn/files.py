@@ -248,29 +248,55 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
 
     from . import __version__
 
+    target = as_path("path", path)
+    check_writable(target)
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer, got {model!r}")
     tensors = {f"params/{name}": array for name, array in model.params.items()}
     tensors |= {f"buffers/{name}": array for name, array in model.buffers.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "fastrnn": __version__}
     metadata["model"] = json.dumps(describe(model), allow_nan=False)
-    metadata["extras"] = _as_json("extras", extras)
+    metadata["extras"] = as_json("extras", extras)
     if training is not None:
         arrays: list[Array] = []
         metadata["training"] = json.dumps(flattened(training, arrays))
         tensors |= {f"training/{k}": np.ascontiguousarray(array) for k, array in enumerate(arrays)}
-    with _replacing(Path(os.path.realpath(path))) as temporary:
+    with _replacing(target) as temporary:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
-            raise OSError(f"cannot write {os.fspath(path)!r}: {error}") from error
+            raise OSError(f"cannot write {target!r}: {error}") from error
+
+
+def as_path(name: str, value: Any) -> str:
+    """Return a path as a string, or raise a TypeError."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, a string or a pathlib.Path, got {value!r}")
+    return os.fspath(value)
+
+
+def check_writable(path: str) -> None:
+    """Raise an OSError, before any work is done, where a file could not be written."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cannot write to {path!r}: it is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"cannot write to {path!r}: it is a device or a pipe, and would be replaced by a file")
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"cannot write to {path!r}: there is no folder {folder!r}")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to {path!r}: its folder may not be written to")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new file beside ``path``, which takes its place and permissions at the end; removed where there is an error."""
+def _replacing(target: str) -> Iterator[Path]:
+    """A new file beside ``target``, which takes its place and permissions at the end; removed after an error."""
+    path = Path(os.path.realpath(target))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:  # which names a file that the caller does not know
+        raise OSError(error.errno, error.strerror, target) from error
     try:
         mode = (path if path.exists() else temporary).stat().st_mode
         yield temporary
@@ -293,7 +319,8 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _as_json(name: str, value: Any) -> str:
+def as_json(name: str, value: Any) -> str:
+    """``value`` as JSON, or a TypeError."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -331,7 +358,7 @@ def read(path: Any) -> Saved:
     """What a file holds, checked for being whole and one of fastrnn's; nothing is built yet."""
     from safetensors import SafetensorError, safe_open
 
-    name = os.fspath(path)
+    name = as_path("path", path)
     _check_header(name)
     try:
         with safe_open(name, framework="numpy") as file:
@@ -362,7 +389,7 @@ def _check_format(path: str, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path!r} must be a file of fastrnn.save, got another safetensors file")
     version = metadata.get("version", "")
-    if not version.isdecimal():
-        raise ValueError(f"{path!r} must have a version, got {version!r}")
+    if not version.isdecimal() or len(version) > 9:
+        raise ValueError(f"{path!r} must have a version, got {version[:20]!r}")
     if int(version) > VERSION:
         raise ValueError(f"{path!r} is of version {version}, this fastrnn reads up to {VERSION}: update it")

@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ._arrays import as_size
+from ._arrays import as_checkpoint, as_flag, as_size
 from .callbacks import Callback, StopAfter, TrainingWarning
+from .checkpoint import check_kind, described
 from .checkpoint import resume as go_on_from
 from .data import Batch, as_batch, batches
+from .files import as_path
 from .history import History
 from .init import as_generator
 from .interrupts import Interrupts
+from .layer import Layer, StatefulLayer
 from .optim import Optimizer, as_number_in, clip_by_value, clip_scale, global_norm
 from .params import Params
 from .progress import Progress
 from .schedules import ReduceOnPlateau, Schedule, rate
-from .training import evaluate, loss_and_gradient
+from .training import loss_and_gradient, totals
 
 Array = np.ndarray
 
@@ -38,6 +41,11 @@ class Best:
         self.params = model.params.flat.copy()
         self.buffers = {name: array.copy() for name, array in getattr(model, "buffers", {}).items()}
         self.value, self.epoch = value, epoch
+
+    @property
+    def moment(self) -> str:
+        """When the model was so."""
+        return "before training" if self.epoch is None else f"after epoch {self.epoch}"
 
     def checked(self, kept: dict[str, Any], model: Any) -> dict[str, Any]:
         """What was kept of another run, if it fits this model; else a ValueError."""
@@ -101,7 +109,8 @@ class Run:
         self.train, self.validation, self.measures = train, validation, {"loss": loss, **metrics}
         self.epochs, self.clip_norm, self.clip_value = epochs, clip_norm, clip_value
         self.callbacks = tuple(sorted(callbacks, key=lambda callback: callback.is_last))
-        self.monitor, self._maximize = _monitor(monitor, self.measures, validation is not None), maximize
+        self._validated = () if validation is None else tuple(f"val_{name}" for name in self.measures)
+        self.monitor, self._maximize = _monitor(monitor, ("loss", *self._validated)), maximize
         self._checkpoint = checkpoint
         self.rng, self.history, self.best = rng, History(), Best(model)
         self.epoch = self.step = 0
@@ -132,8 +141,11 @@ class Run:
         bar = self._bar(progress)
         with Interrupts() as interrupts:
             try:
+                if self.stopped and self.done:  # a resumed run that had stopped within this epoch
+                    self._end_epoch(bar, time.perf_counter())
                 while (self.epochs is None or self.epoch < self.epochs) and not self.stopped:
                     self._run_epoch(bar, interrupts)
+                interrupts.check()
             except KeyboardInterrupt:
                 if self._is_whole:
                     self._tell("interrupted")
@@ -221,11 +233,10 @@ class Run:
 
     def _diverged(self, what: str) -> bool:
         """Stop, warn, and go back to the best weights."""
-        kept = "before training" if self.best.epoch is None else f"after epoch {self.best.epoch}"
         where = _blame(self.model.params, self.grads)
         warnings.warn(
-            f"training diverged at step {self.step}: {what}; {where}. The model has its best weights, those {kept}. "
-            "Lower the learning rate, or clip the gradient",
+            f"training diverged at step {self.step}: {what}; {where}. The model has its best weights, those "
+            f"{self.best.moment}. Lower the learning rate, or clip the gradient",
             TrainingWarning,
             stacklevel=6,
         )
@@ -237,12 +248,21 @@ class Run:
     def _end_epoch(self, bar: Progress, began: float) -> None:
         values = {"loss": self._mean("loss"), "grad_norm": self._mean("grad_norm"), "lr": self.optimizer.lr}
         if self.validation is not None:
-            measured = evaluate(self.model, self.measures, _open(self.validation, self._epoch_seed))
-            values |= {f"val_{name}": value for name, value in measured.items()}
+            found = totals(self.model, self.measures, _open(self.validation, self._epoch_seed))
+            if not found["loss"].weight:
+                raise ValueError(f"validation must give at least one valid target, gave none in epoch {self.epoch}")
+            values |= {f"val_{name}": total.mean for name, total in found.items()}
         bar.validated(values)
         self._is_whole = False
         self.history.append(values | {"seconds": time.perf_counter() - began})
         self.monitored = -values[self.monitor] if self._maximize else values[self.monitor]
+        if sum(map(math.isnan, self.history[self.monitor])) == 1 and math.isnan(self.monitored):
+            warnings.warn(
+                f"{self.monitor} is NaN after epoch {self.epoch}, at step {self.step}: no such epoch is the best. "
+                f"The best weights are those {self.best.moment}. Look for NaN in the data",
+                TrainingWarning,
+                stacklevel=5,
+            )
         if self.monitored < self.best.value:
             self.best.take(self.model, self.monitored, self.epoch)
             self.history.best_epoch = self.epoch
@@ -266,9 +286,9 @@ class Run:
             "rng": self.rng.bit_generator.state,
             "history": {"values": dict(self.history), "best_epoch": self.history.best_epoch},
             "best": vars(self.best),
-            "optimizer": _described(self.optimizer),
-            "schedule": _described(self.schedule),
-            "callbacks": [_described(callback) for callback in self._remembering()],
+            "optimizer": described(self.optimizer),
+            "schedule": described(self.schedule),
+            "callbacks": [described(callback) for callback in self._remembering()],
         }
 
     def _remembering(self) -> list[Callback]:
@@ -280,12 +300,12 @@ class Run:
 
         A ValueError or TypeError where it is the state of another kind of run, or none; then the model is as it was.
         """
-        _check_kind("optimizer", state["optimizer"], self.optimizer)
-        _check_kind("schedule", state["schedule"], self.schedule)
+        check_kind("optimizer", state["optimizer"], self.optimizer)
+        check_kind("schedule", state["schedule"], self.schedule)
         callbacks, kept_callbacks = self._remembering(), state["callbacks"]
-        names, kept_names = [type(c).__name__ for c in callbacks], [kept["class"] for kept in kept_callbacks]
-        if names != kept_names:
-            raise ValueError(f"callbacks must be those of the run that is resumed, {kept_names}, got {names}")
+        classes, kept_classes = [type(c).__name__ for c in callbacks], [kept["class"] for kept in kept_callbacks]
+        if classes != kept_classes:
+            raise ValueError(f"callbacks must be those of the run that is resumed, {kept_classes}, got {classes}")
         moments = state["optimizer"]["state"]
         for name in set(moments) - {"t", "lr"}:
             if moments[name] is not None:
@@ -296,7 +316,8 @@ class Run:
         }
         seed = None if state["epoch_seed"] is None else as_size("epoch_seed", state["epoch_seed"], 0)
         sums = {name: float(state["sums"][name]) for name in self._sums}
-        history = _as_history(state["history"], place["epoch"])
+        names = ("loss", "grad_norm", "lr", *self._validated, "seconds")
+        history = _as_history(state["history"], place["epoch"], names)
         rng = _as_bits(state["rng"], self.rng)
         self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
@@ -316,8 +337,12 @@ def _as_like(name: str, value: Any, array: Array) -> Array:
     return value
 
 
-def _as_history(kept: dict[str, Any], epochs: int) -> History:
+def _as_history(kept: dict[str, Any], epochs: int, names: Sequence[str]) -> History:
+    """The history that was kept, if it has the measures of this run; else a ValueError."""
     history = History({name: list(map(float, values)) for name, values in kept["values"].items()})
+    if history and set(history) != set(names):
+        wanted = f"those of the run that is resumed, which measured {', '.join(history)}"
+        raise ValueError(f"validation and metrics must be {wanted}, got {', '.join(names)}")
     if any(len(values) != epochs for values in history.values()):
         raise ValueError(f"the history must have {epochs} epochs")
     history.best_epoch = None if kept["best_epoch"] is None else as_size("best_epoch", kept["best_epoch"], 0)
@@ -333,10 +358,9 @@ def _as_bits(kept: Any, rng: np.random.Generator) -> Any:
     return kept
 
 
-def _monitor(monitor: str | None, measures: Mapping[str, Any], validated: bool) -> str:
-    names = ("loss", *(f"val_{name}" for name in measures if validated))
+def _monitor(monitor: str | None, names: Sequence[str]) -> str:
     if monitor is None:
-        return "val_loss" if validated else "loss"
+        return "val_loss" if "val_loss" in names else "loss"
     if monitor not in names:
         raise ValueError(f"monitor must be one of {', '.join(names)}, got {monitor!r}")
     return monitor
@@ -364,31 +388,40 @@ def _blame(params: Params, grads: Params | None) -> str:
     return f"the largest weight, {largest[name]:.3g}, is in parameter {name!r}"
 
 
-def _described(owner: Any) -> Any:
-    """The class of an optimiser, schedule or callback, its options and its state."""
-    if owner is None:
-        return None
-    options = {key: value for key, value in vars(owner).items() if not key.startswith("_") and _is_plain(value)}
-    state = owner.get_state() if hasattr(owner, "get_state") else {}
-    return {"class": type(owner).__name__, "options": options, "state": state}
+def _as_function(name: str, value: Any, wanted: str) -> Any:
+    """``value`` if it can be called as it is, not a class of such things; else a TypeError."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+    return value
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+def _as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a sequence of Callback, got {callbacks!r}")
+    found = tuple(callbacks)
+    for k, callback in enumerate(found):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{k}] must be a Callback, got {callback!r}")
+    return found
 
 
-def _check_kind(name: str, kept: Any, owner: Any) -> None:
-    """Raise unless ``owner`` is of the class and has the options that were kept."""
-    if kept is None and owner is None:
-        return
-    wanted = "None" if kept is None else kept["class"]
-    if kept is None or owner is None or wanted != type(owner).__name__:
-        got = "None" if owner is None else type(owner).__name__
-        raise ValueError(f"{name} must be that of the run that is resumed, {wanted}, got {got}")
-    found = _described(owner)["options"]
-    for option, value in kept["options"].items():
-        if found.get(option) != value:
-            raise ValueError(f"{name} must have {option}={value!r}, as in the run that is resumed")
+def _as_metrics(metrics: Any, validated: bool) -> dict[str, Any]:
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a mapping from names to what to measure, got {metrics!r}")
+    found = {
+        name: _as_function(f"metrics[{name!r}]", metric, "one of fastrnn.losses, or a function")
+        for name, metric in (metrics or {}).items()
+    }
+    if found and not validated:
+        raise ValueError(f"metrics must go with validation data, got {', '.join(found)} and none")
+    return found
+
+
+def _as_checkpoint(checkpoint: Any, model: Layer) -> bool | int:
+    every = as_checkpoint(checkpoint)
+    if every and not isinstance(model, StatefulLayer):
+        raise TypeError(f"checkpoint must be False for a layer without a state, {model!r}, got {checkpoint!r}")
+    return every
 
 
 def _as_source(name: str, data: Any, size: int, shuffle: bool) -> Any:
@@ -403,6 +436,8 @@ def _as_source(name: str, data: Any, size: int, shuffle: bool) -> Any:
         raise TypeError(f"{name} must be a tuple (x, y), or give batches, got {type(data).__name__}")
     if isinstance(data, Iterator):
         raise TypeError(f"{name} must give batches in every epoch: pass a list or a function, not a generator")
+    if isinstance(data, Sized) and not len(data):
+        raise ValueError(f"{name} must give at least one batch in every epoch, got an empty {type(data).__name__}")
     return data
 
 
@@ -481,13 +516,16 @@ def fit(
     ------
     TypeError, ValueError
         Arguments that do not go together; before any training, but for what only a batch can show.
+    OSError
+        ``resume`` cannot be read, or a `Checkpoint` not be written.
     KeyboardInterrupt
         Ctrl-C, after the update under way and after the callbacks were told: model and optimiser are usable.
 
     Warns
     -----
     TrainingWarning
-        The loss or its gradient is not finite: the run stops, and the model gets its best weights back.
+        The loss or its gradient is not finite: the run stops, and the model gets its best weights back. Or what is
+        monitored is NaN: such an epoch is never the best.
 
     Examples
     --------
@@ -506,34 +544,35 @@ def fit(
     >>> history["val_loss"][-1] < 0.2 < 2 < history["val_loss"][0]
     True
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a layer, got {model!r}")
     for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None:
             as_number_in(name, limit, 0, open_end=True)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one of fastrnn.optim, got {optimizer!r}")
-    for k, callback in enumerate(callbacks):
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{k}] must be a Callback, got {callback!r}")
-    if metrics and validation is None:
-        raise ValueError(f"metrics must go with validation data, got {', '.join(metrics)} and none")
+    if schedule is not None:
+        _as_function("schedule", schedule, "a Schedule or a function of the number of updates")
+    size, is_shown = as_size("batch_size", batch_size), as_flag("progress", progress)
+    before = None if resume is None else as_path("resume", resume)
     run = Run(
         model,
-        loss,
+        _as_function("loss", loss, "one of fastrnn.losses, or a function"),
         optimizer,
-        _as_source("train", train, batch_size, True),
-        None if validation is None else _as_source("validation", validation, batch_size, False),
+        _as_source("train", train, size, True),
+        None if validation is None else _as_source("validation", validation, size, False),
         epochs=None if epochs is None else as_size("epochs", epochs),
         clip_norm=clip_norm,
         clip_value=clip_value,
         schedule=schedule,
-        callbacks=callbacks,
-        metrics=metrics or {},
+        callbacks=_as_callbacks(callbacks),
+        metrics=_as_metrics(metrics, validation is not None),
         monitor=monitor,
-        maximize=maximize,
-        checkpoint=checkpoint,
+        maximize=as_flag("maximize", maximize),
+        checkpoint=_as_checkpoint(checkpoint, model),
         rng=as_generator(seed),
     )
-    if resume is not None:
-        go_on_from(resume, run)
-    run.go(progress)
+    if before is not None:
+        go_on_from(before, run)
+    run.go(is_shown)
     return run.history

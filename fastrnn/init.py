@@ -42,6 +42,8 @@ def as_generator(seed: Any) -> np.random.Generator:
 
 
 def _fans(shape: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape must be (inputs, outputs), got {shape!r}")
     if len(shape) != 2:
         raise ValueError(f"shape must be (inputs, outputs), got {shape!r}")
     return as_size("shape[0]", shape[0]), as_size("shape[1]", shape[1])

@@ -7,13 +7,13 @@ False, is never read: NaN there reaches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import backend, flat
-from ._arrays import as_lengths, as_shape
+from ._arrays import as_lengths, as_number, as_shape
 from .layers import as_indices, from_rows, is_time_major_view, to_rows
 
 Array = np.ndarray
@@ -266,7 +266,9 @@ class Quantile(_Elementwise):
     """
 
     def __init__(self, quantiles: Sequence[float]):
-        self.quantiles = tuple(float(q) for q in quantiles)
+        if not isinstance(quantiles, Iterable):
+            raise TypeError(f"quantiles must be a sequence of numbers, got {quantiles!r}")
+        self.quantiles = tuple(as_number(f"quantiles[{k}]", q) for k, q in enumerate(quantiles))
         if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
             raise ValueError(f"quantiles must lie in (0, 1), got {self.quantiles}")
 
@@ -329,7 +331,10 @@ class Accuracy(Loss):
 
 
 def _weights(values: Sequence[float]) -> Array:
-    weights = np.array(values, np.float64)
+    try:
+        weights = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"class_weight must be a sequence of numbers, one per class, got {values!r}") from error
     if weights.ndim != 1 or not np.all(np.isfinite(weights) & (weights >= 0)):
         raise ValueError(f"class_weight must hold numbers of at least 0, one per class, got {values!r}")
     return weights

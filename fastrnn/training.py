@@ -119,7 +119,7 @@ def loss_and_gradient(
     options = {"checkpoint": checkpoint} if checkpoint else {}
     result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng, **options)
     outputs, tape = result[0], result[-1]
-    value, gradient = loss(outputs, batch.y, **_valid(outputs, batch))
+    value, gradient = _measured("loss", loss, outputs, batch)
     final = result[1] if len(result) == 3 else None
     weight = weight_of(loss, outputs, batch)
     if not math.isfinite(value):
@@ -222,7 +222,7 @@ def evaluate(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) ->
     Returns
     -------
     dict
-        Name -> the mean over all batches, of one weight per valid element.
+        Name -> the mean over all batches, of one weight per valid element; NaN where there is none.
 
     Examples
     --------
@@ -236,17 +236,41 @@ def evaluate(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) ->
     >>> evaluate(model, {"accuracy": Accuracy(), "loss": SoftmaxCrossEntropy()}, [(x, y)])["accuracy"]
     1.0
     """
-    sums, weights = dict.fromkeys(measures, 0.0), dict.fromkeys(measures, 0.0)
+    return {name: total.mean for name, total in totals(model, measures, batches).items()}
+
+
+class Total(NamedTuple):
+    """A measure over batches: its values times what they count, and what all of them count."""
+
+    value: float
+    weight: float
+
+    @property
+    def mean(self) -> float:
+        """NaN where nothing counts."""
+        return self.value / self.weight if self.weight else math.nan
+
+
+def totals(model: Any, measures: Mapping[str, Any], batches: Iterable[Any]) -> dict[str, Total]:
+    """Name -> the `Total` whose mean `evaluate` gives."""
+    found = dict.fromkeys(measures, Total(0.0, 0.0))
     state: Any = None
     for batch in map(as_batch, batches):
         result = model(batch.x, *_initial(state if batch.carry else None), lengths=batch.lengths, mask=batch.mask)
         outputs, state = result if isinstance(result, tuple) else (result, None)
         for name, measure in measures.items():
-            value = measure(outputs, batch.y, **_valid(outputs, batch))[0]
-            weight = weight_of(measure, outputs, batch)
-            sums[name] += value * weight if weight else 0.0
-            weights[name] += weight
-    return {name: sums[name] / weights[name] if weights[name] else math.nan for name in measures}
+            value, _ = _measured(f"measure {name!r}", measure, outputs, batch)
+            weight, before = weight_of(measure, outputs, batch), found[name]
+            found[name] = Total(before.value + (value * weight if weight else 0.0), before.weight + weight)
+    return found
+
+
+def _measured(name: str, measure: Any, outputs: Any, batch: Batch) -> tuple[float, Any]:
+    """What a loss or metric gives for the outputs of a batch: its value and gradient."""
+    found = measure(outputs, batch.y, **_valid(outputs, batch))
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(f"{name} must give a tuple (value, gradient), got {found!r}")
+    return found
 
 
 def weight_of(measure: Any, outputs: Any, batch: Batch) -> float:

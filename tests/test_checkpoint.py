@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -175,6 +176,18 @@ def test_ctrl_c_writes_a_checkpoint(path):
     same(whole, train(make_model(seed=9), resume=path))
 
 
+def test_ctrl_c_at_the_end_of_the_last_epoch_writes_a_checkpoint(path):
+    class Interrupt(Callback):
+        def after_epoch(self, run):
+            if run.epoch == 4:
+                signal.raise_signal(signal.SIGINT)
+
+    whole = train()
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[Interrupt(), Checkpoint(path, epochs=100)])
+    same(whole, train(make_model(seed=9), resume=path))
+
+
 def test_a_checkpoint_is_a_model_too(path):
     model, _ = train(epochs=1, callbacks=[Checkpoint(path, extras={"labels": [1, 2]})])
     again = fastrnn.load(path)
@@ -227,8 +240,9 @@ def test_another_run_is_not_resumed(path, options, message):
     train(epochs=1, **{**right, "callbacks": [EarlyStopping(), Checkpoint(path)]})
     model = options.pop("model", None) or make_model(seed=9)
     before = model.params.flat.copy()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         train(model, resume=path, **{**right, **options})
+    assert repr(str(path)) in str(error.value)
     assert np.array_equal(model.params.flat, before)
 
 
@@ -292,6 +306,40 @@ def test_a_state_that_is_wrong_somewhere_changes_nothing(path, wrong):
     assert refused > 20
 
 
+@pytest.mark.parametrize("every", [{"epochs": 1}, {"steps": 5}, {"steps": 4}], ids=str)
+def test_a_run_that_had_reached_its_limit_makes_no_other_update(backend, path, every):
+    """Stopped within an epoch of four updates, which is closed once more where the file is from before its end."""
+
+    def run(model=None, **options):
+        return train(model, epochs=None, callbacks=[StopAfter(steps=10), Checkpoint(path, **every)], **options)
+
+    whole = run()
+    assert len(whole[1].epochs) == 3
+    same(whole, run(make_model(seed=9), resume=path))
+
+
+def test_other_measures_are_not_resumed(path):
+    train(epochs=1, callbacks=[Checkpoint(path)], validation=None)
+    model = make_model(seed=9)
+    before = model.params.flat.copy()
+    message = "^validation and metrics must be those .* which measured loss, grad_norm, lr, seconds, got .*val_loss"
+    with pytest.raises(ValueError, match=message):
+        train(model, resume=path)
+    assert np.array_equal(model.params.flat, before)
+
+
+def test_what_cannot_be_written_is_told_before_any_training(tmp_path):
+    model = make_model()
+    before = model.params.flat.copy()
+    for place, error, message in (
+        (tmp_path / "nowhere" / "run", FileNotFoundError, "there is no folder"),
+        (tmp_path, IsADirectoryError, "it is a folder"),
+    ):
+        with pytest.raises(error, match=f"^cannot write to {re.escape(repr(str(place)))}: {message}"):
+            train(model, callbacks=[Checkpoint(place)])
+    assert np.array_equal(model.params.flat, before)
+
+
 def test_limits_do_not_outlive_a_run(path):
     train(epochs=3, callbacks=[StopAfter(steps=4), Checkpoint(path)])
     _, history = train(make_model(seed=9), epochs=3, resume=path)
@@ -308,3 +356,7 @@ def test_sigkill_never_loses_the_last_checkpoint(tmp_path):
 def test_errors(options):
     with pytest.raises(ValueError, match="must be at least 1"):
         Checkpoint("x", **options)
+    with pytest.raises(TypeError, match=r"^extras must be what JSON can hold"):
+        Checkpoint("x", extras={1, 2})
+    with pytest.raises(TypeError, match=r"^path must be a path, a string or a pathlib\.Path, got 3"):
+        Checkpoint(3)

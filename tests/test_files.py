@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import tracemalloc
 from pathlib import Path
@@ -340,8 +341,28 @@ def test_a_file_has_the_permissions_of_any_new_file_or_keeps_its_own(path, tmp_p
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_path_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        fastrnn.save(tmp_path / "nowhere" / "model", LSTM(1, 1))
+def test_a_path_that_cannot_be_written(tmp_path, monkeypatch):
+    for place, error in ((tmp_path / "nowhere" / "model", FileNotFoundError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error, match=f"^cannot write to {re.escape(repr(str(place)))}: "):
+            fastrnn.save(place, LSTM(1, 1))
+    long = tmp_path / ("m" * 250)  # which leaves no room for the name of the file that is to take its place
+    with pytest.raises(OSError, match=re.escape(repr(str(long)))):
+        fastrnn.save(long, LSTM(1, 1))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="its folder may not be written to"):
+        fastrnn.save(tmp_path / "model", LSTM(1, 1))
+    monkeypatch.undo()
+    for call in (lambda: fastrnn.save(3, LSTM(1, 1)), lambda: fastrnn.load(3)):
+        with pytest.raises(TypeError, match=r"^path must be a path, a string or a pathlib\.Path, got 3"):
+            call()
+    assert os.listdir(tmp_path) == []
     with pytest.raises(TypeError, match=r"^model must be"):
         fastrnn.save(tmp_path / "model", object())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a device or a pipe, and would be replaced by a file"):
+        fastrnn.save(pipe, LSTM(1, 1))
+    assert pipe.is_fifo()

@@ -289,6 +289,28 @@ class Spoiled(Callback):
             run.grads["b"][0] = np.nan
 
 
+def test_a_validation_that_is_nan_is_told_once(backend):
+    x, y, lengths = sequences()
+    model = MODELS["recurrent"]()
+    before = model.params.flat.copy()
+    with pytest.warns(TrainingWarning) as caught:
+        _, history = train(model, validation=(x * np.nan, y, lengths), callbacks=[EarlyStopping(2)])
+    assert [str(warning.message) for warning in caught] == [
+        "val_loss is NaN after epoch 0, at step 4: no such epoch is the best. The best weights are those before "
+        "training. Look for NaN in the data"
+    ]
+    assert caught[0].filename.endswith("toolkit.py")
+    assert len(history.epochs) == 2
+    assert np.array_equal(model.params.flat, before)
+
+
+def test_validation_must_have_a_valid_target(backend):
+    x, y, lengths = sequences()
+    for nothing in ((x, y, 0 * lengths), lambda rng: iter(())):
+        with pytest.raises(ValueError, match=r"^validation must give at least one valid target, gave none in epoch 0"):
+            train(validation=nothing)
+
+
 def test_ctrl_c_comes_after_a_whole_update():
     class Interrupt(Callback):
         def after_backward(self, run):
@@ -304,6 +326,26 @@ def test_ctrl_c_comes_after_a_whole_update():
     whole, same = Adam(0.01), make_model()
     train(same, optimizer=whole, callbacks=[StopAfter(steps=6)])
     assert np.array_equal(model.params.flat, same.params.flat)
+
+
+@pytest.mark.parametrize("moment", ["validation", "after_epoch"])
+def test_ctrl_c_at_the_end_of_the_last_epoch_is_told(moment):
+    class Interrupt(Callback):
+        def after_epoch(self, run):
+            if moment == "after_epoch" and run.epoch == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    def interrupting(outputs, targets, lengths=None, *, mask=None):
+        if moment == "validation" and recorder.moments[-1] == ("step", 8):
+            signal.raise_signal(signal.SIGINT)
+        return 0.0, None
+
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        train(epochs=2, callbacks=[Interrupt(), recorder], metrics={"interrupting": interrupting})
+    assert [name for name, *_ in recorder.moments[-2:-1]] == ["epoch"]
+    assert recorder.moments[-1] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_ctrl_c_strikes_at_once():
@@ -390,6 +432,8 @@ def test_evaluation_does_not_depend_on_the_batches():
         model, {"rows": lambda outputs, y, **_: (float(len(y)), None)}, [(x[:30], y[:30]), (x[:10], y[:10])]
     )
     assert rows["rows"] == (30 * 30 + 10 * 10) / 40
+    with pytest.raises(TypeError, match=r"^measure 'half' must give a tuple \(value, gradient\), got 0.5"):
+        evaluate(model, {"half": lambda outputs, y, **_: 0.5}, [(x, y, lengths)])
 
 
 def test_progress_says_where_the_run_is(capsys):
@@ -436,7 +480,7 @@ def test_memory_can_be_saved(compiled):
     saved, plain = train(checkpoint=2), train()
     assert saved[1]["loss"] == plain[1]["loss"]
     assert np.array_equal(saved[0].params.flat, plain[0].params.flat)
-    with pytest.raises(TypeError, match="checkpoint"):
+    with pytest.raises(TypeError, match=r"^checkpoint must be False for a layer without a state, Dense\(2, 3\), got"):
         train(Dense(2, V), checkpoint=True)
 
 
@@ -461,13 +505,30 @@ def generator():
         ),
         ({"train": generator()}, TypeError, "^train must give batches in every epoch: pass a list or a function"),
         ({"validation": generator()}, TypeError, "^validation must give batches in every epoch"),
-        ({"train": []}, ValueError, "^train must give at least one batch in every epoch, gave none in epoch 0"),
+        ({"train": []}, ValueError, "^train must give at least one batch in every epoch, got an empty list"),
+        (
+            {"train": lambda rng: iter(())},
+            ValueError,
+            "^train must give at least one batch in every epoch, gave none in epoch 0",
+        ),
+        ({"validation": []}, ValueError, "^validation must give at least one batch in every epoch, got an empty list"),
         ({"train": [1]}, TypeError, "^a batch must be a tuple"),
         ({"train": 5}, TypeError, r"^train must be a tuple \(x, y\), or give batches, got int"),
         ({"train": (1,)}, ValueError, r"^train must be \(x, y\) or \(x, y, lengths\)"),
         ({"train": (np.ones((3, 2, 2), "f"), np.ones(2, int))}, ValueError, "^y must have as many rows as x, 3, got 2"),
         ({"train": (np.ones((3, 2, 7), "f"), np.ones((3, 2), int))}, ValueError, r"^x must have shape \(N, T, 2\)"),
         ({"seed": "x"}, TypeError, "^seed must be an integer"),
+        ({"schedule": 0.1}, TypeError, "^schedule must be a Schedule or a function of the number of updates, got 0.1"),
+        ({"schedule": Cosine}, TypeError, "^schedule must be a Schedule or a function"),
+        ({"callbacks": EarlyStopping()}, TypeError, "^callbacks must be a sequence of Callback, got <"),
+        ({"metrics": [Accuracy()]}, TypeError, "^metrics must be a mapping from names to what to measure, got"),
+        ({"metrics": {"a": Accuracy}}, TypeError, r"^metrics\['a'\] must be one of fastrnn.losses, or a function, got"),
+        ({"batch_size": 0}, ValueError, "^batch_size must be at least 1, got 0"),
+        ({"maximize": "no"}, TypeError, "^maximize must be True or False, got 'no'"),
+        ({"progress": "no"}, TypeError, "^progress must be True or False, got 'no'"),
+        ({"checkpoint": "yes"}, TypeError, "^checkpoint must be an integer, got 'yes'"),
+        ({"checkpoint": -1}, ValueError, "^checkpoint must be at least 0, got -1"),
+        ({"resume": 3}, TypeError, "^resume must be a path, a string or a pathlib.Path, got 3"),
     ],
 )
 def test_errors_leave_the_model_alone(options, error, message):
@@ -476,6 +537,28 @@ def test_errors_leave_the_model_alone(options, error, message):
     with pytest.raises(error, match=message):
         train(model, **options)
     assert np.array_equal(model.params.flat, before)
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "message"),
+    [
+        (None, MeanSquaredError(), "^model must be a layer, got None"),
+        (Dense, MeanSquaredError(), "^model must be a layer, got <class"),
+        (Dense(1, 1), None, "^loss must be one of fastrnn.losses, or a function, got None"),
+        (Dense(1, 1), MeanSquaredError, "^loss must be one of fastrnn.losses, or a function, got <class"),
+        (Dense(1, 1), lambda outputs, targets: 0.5, r"^loss must give a tuple \(value, gradient\), got 0.5"),
+    ],
+)
+def test_errors_of_model_and_loss(model, loss, message):
+    x = np.ones((2, 1), "float32")
+    with pytest.raises(TypeError, match=message):
+        fastrnn.fit(model, loss, SGD(), (x, x), progress=False)
+
+
+def test_callbacks_from_a_generator_are_told():
+    recorder = Recorder()
+    train(epochs=1, callbacks=(callback for callback in [recorder]))
+    assert recorder.moments[-1] == "end"
 
 
 def test_the_import_stays_light():

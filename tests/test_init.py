@@ -57,6 +57,7 @@ def test_seeds(name):
     ("arguments", "error", "message"),
     [
         (((3,),), ValueError, r"^shape must be \(inputs, outputs\), got \(3,\)"),
+        ((3,), TypeError, r"^shape must be \(inputs, outputs\), got 3"),
         (((3, 0),), ValueError, r"^shape\[1\] must be at least 1, got 0"),
         (((3.0, 2),), TypeError, r"^shape\[0\] must be an integer, got 3.0"),
         (((3, 2), "seed"), TypeError, "^seed must be an integer, got 'seed'"),

@@ -307,6 +307,10 @@ def test_no_elements_are_no_elementwise_loss(name):
             "^class_weight must have 3 numbers",
         ),
         (lambda: Quantile([0.5, 1.0]), ValueError, r"^quantiles must lie in \(0, 1\)"),
+        (lambda: SoftmaxCrossEntropy("ab"), TypeError, "^class_weight must be a sequence of numbers.*, got 'ab'"),
+        (lambda: BinaryCrossEntropy([[1], 2]), TypeError, "^class_weight must be a sequence of numbers"),
+        (lambda: Quantile(0.5), TypeError, "^quantiles must be a sequence of numbers, got 0.5"),
+        (lambda: Quantile(["0.5"]), TypeError, r"^quantiles\[0\] must be a number, got '0.5'"),
         (lambda: Quantile([]), ValueError, r"^quantiles must lie in \(0, 1\)"),
         (
             lambda: Quantile([0.1, 0.9])(np.ones((2, 3)), np.ones((2, 1))),

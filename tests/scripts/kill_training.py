@@ -46,10 +46,12 @@ def process(path: Path) -> subprocess.Popen[bytes]:
 
 
 def killed_after(path: Path, seconds: float) -> bool:
-    """Run a training and kill it after so long; False where it had ended by then."""
+    """Run a training and kill it so long after there is a checkpoint; False where it had ended by then."""
     with process(path) as training:
         assert training.stdout is not None
         training.stdout.readline()
+        while not path.exists() and training.poll() is None:
+            time.sleep(0.001)
         time.sleep(seconds)
         training.kill()
     return training.returncode != 0
