@@ -73,7 +73,7 @@ class Corpus:
 def read_corpus(path: str | None) -> Corpus:
     """Read a text file (UTF-8), or the corpus that Python brings, and hold out its last tenth."""
     try:
-        text = python_corpus() if path is None else Path(path).read_text(encoding="utf-8")
+        text = python_corpus() if path is None else Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -190,12 +190,6 @@ def compare_backends(settings: Settings, corpus: Corpus) -> None:
         print("the compiled backend is not available here: python -m fastrnn info says why", file=sys.stderr)
 
 
-def _printable(text: str) -> str:
-    """``text`` with what stdout cannot encode replaced."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
-
-
 def run(settings: Settings) -> None:
     """Train, evaluate, sample, compare backends; raises `TextError`."""
     corpus = read_corpus(settings.text)
@@ -217,5 +211,5 @@ def run(settings: Settings) -> None:
     prompt = corpus.held_out[:1]
     drawn = sample(model, prompt, SAMPLE_CHARACTERS, temperature=TEMPERATURE, seed=settings.seed)
     print(f"sample    at temperature {TEMPERATURE}\n")
-    print(_printable(vocabulary.decode(np.concatenate([prompt, drawn]))), flush=True)
+    print(vocabulary.decode(np.concatenate([prompt, drawn])), flush=True)
     compare_backends(settings, corpus)

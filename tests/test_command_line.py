@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import re
+import shlex
 import subprocess
+from pathlib import Path
 
 import commands
 import pytest
@@ -12,6 +15,7 @@ import pytest
 import fastrnn
 from fastrnn import cli, models
 from fastrnn.cli import classify, forecast, train_lm
+from fastrnn.cli.tables import read_table, write_table
 
 COMMANDS = ("info", "demo", "train-lm", "generate", "forecast", "classify")
 
@@ -41,7 +45,12 @@ def test_help_names_every_command_and_the_exit_codes():
         ["generate", "--length", "-1"],
         ["forecast"],
         ["forecast", "x", "--season", "summer"],
+        ["forecast", "x", "--season", "1.9"],
+        ["forecast", "x", "--season", "1e300"],
         ["forecast", "x", "--interval", "1"],
+        ["forecast", "x", "--interval", "1e-10"],
+        ["forecast", "x", "--interval", "0.9999999999"],
+        ["forecast", "x", "--steps", "99999999999999999999"],
         ["forecast", "x", "--steps", "0"],
         ["classify"],
         ["classify", "x", "--test-fraction", "1"],
@@ -90,6 +99,46 @@ def test_results_that_cannot_be_written_are_told_of_first(tmp_path, arguments):
     commands.fail("it is a folder", *arguments, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train-lm", "in.csv", "-o", "./in.csv"], "--output must not be a file that is read or written otherwise"),
+        (["forecast", "in.csv", "-o", "in.csv"], "--output must not be a file that is read or written otherwise"),
+        (["forecast", "in.csv", "-o", "out", "--save", "out"], "--save must not be a file that is read or written"),
+        (["classify", "in.csv", "-o", "in.csv"], "--output must not be a file that is read or written otherwise"),
+        (["classify", "x.csv", "--test", "in.csv", "--predictions", "in.csv"], "--predictions must not be a file"),
+        (["classify", "x.csv", "--model", "in.csv", "--predictions", "in.csv"], "--predictions must not be a file"),
+        (["train-lm", "in.csv", "-o", ""], "--output must be the name of a file, got ''"),
+        (["forecast", "in.csv", "-o", ""], "--output must be the name of a file, got ''"),
+        (["train-lm", "in.csv", "-o", "-"], "--output must be the name of a file, got '-'"),
+        (["forecast", "in.csv", "--save", "/dev/null"], "--save must be the name of a file, got '/dev/null'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_no_result_takes_the_place_of_what_is_not_its_own(tmp_path, arguments, message):
+    (tmp_path / "in.csv").write_text("kept")
+    commands.fail(message, *arguments, cwd=tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_what_needs_more_memory_than_there_is(tmp_path):
+    text = commands.write_text(tmp_path / "text.txt")
+    commands.fail("train-lm: there is not enough memory", "train-lm", text, "--hidden", 10_000_000, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("info >&-", 0), ("forecast no.csv 2>&-", 2), ("forecast - <&-", 2), ("train-lm - <&-", 2)],
+)
+def test_closed_streams(tmp_path, arguments, code):
+    line = f"{shlex.join(commands.command())} {arguments}"
+    found = subprocess.run(
+        ["sh", "-c", line], env=commands.environment(), cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (found.returncode, found.stdout) == (code, b"")
+    assert b"Traceback" not in found.stderr
+
+
 def test_a_reader_that_has_enough(tmp_path):
     text = commands.write_text(tmp_path / "text.txt")
     options = ("--hidden", 4, "--epochs", 1, "--batch-size", 2, "--steps", 16, "--quiet")
@@ -107,6 +156,58 @@ def test_a_reader_that_has_enough(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+# tables
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"], ids=ascii)
+def test_only_line_feeds_and_carriage_returns_end_rows(tmp_path, separator):
+    path = tmp_path / "some.csv"
+    path.write_text(f"a{separator}b,c\r\nd{separator}e,1\nf,2\r", encoding="utf-8", newline="")
+    found = read_table(str(path))
+    assert found.columns == (f"a{separator}b", "c")
+    assert (found.rows, found.lines) == ([[f"d{separator}e", "1"], ["f", "2"]], [2, 3])
+
+
+def test_cells_of_any_length(tmp_path):
+    long, limit = "word " * 30_000 + "end", csv.field_size_limit()
+    path = tmp_path / "some.csv"
+    path.write_text(f"{long},label\n{long},1\n")
+    found = read_table(str(path))
+    assert (found.columns, found.rows) == ((long, "label"), [[long, "1"]])
+    assert csv.field_size_limit() == limit < len(long)
+
+
+@pytest.mark.parametrize("content", ["\ufeff", "\u2028\n", "\ufeff,,\n,,\n"], ids=ascii)
+def test_tables_of_nothing(tmp_path, content):
+    path = tmp_path / "some.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"some\.csv must (not be empty|have rows, got empty cells only)"):
+        read_table(str(path))
+
+
+def test_a_byte_order_mark_is_none_of_the_text(tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("a,b\n1,2\n", encoding="utf-8-sig")
+    assert read_table(str(path)).columns == read_table(str(path), "utf-8").columns == ("a", "b")
+
+
+def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path):
+    path, rows = tmp_path / "some.csv", [["a", "b"], ["1", "x,y"]]
+    write_table(str(path), rows)
+    assert path.read_bytes() == b'a,b\n1,"x,y"\n'
+    with pytest.raises(ZeroDivisionError):
+        write_table(str(path), ([1 / k] for k in (1, 0)))
+    assert path.read_bytes() == b'a,b\n1,"x,y"\n'
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    write_table(str(link), rows[:1])
+    assert link.is_symlink()
+    assert path.read_bytes() == b"a,b\n"
+    write_table("/dev/null", rows)
+    assert not Path("/dev/null").is_file()
+    assert sorted(tmp_path.iterdir()) == [link, path]
 
 
 # what --help says

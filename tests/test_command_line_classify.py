@@ -96,6 +96,15 @@ def test_a_model_labels_lines_tables_and_pipes(films, tmp_path):
     assert [row["predicted"] for row in _rows(tmp_path / "out.csv")] == ["neg", "pos"]
 
 
+def test_a_table_in_another_code_page(tmp_path):
+    """Byte 0x85 is an ellipsis there and the end of a line in Latin-1, which is no end of a row."""
+    rows = [f"{text}\x85 and more,{name}" for texts, name in ((GOOD, "pos"), (BAD, "neg")) for text in _texts(texts, 8)]
+    (tmp_path / "cp.csv").write_bytes("\n".join(["text,label", *rows]).encode("latin-1"))
+    for encoding in ((), ("--encoding", "cp1252")):
+        found = commands.succeed("classify", "cp.csv", *FAST, "--epochs", 1, *encoding, cwd=tmp_path)
+        assert "learned 14 sequences, measured on 2 others" in found.stdout
+
+
 def _write_numbers(path: Path, header: bool, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     lines = ["\t".join(["kind", *map(str, range(8))])] if header else []

@@ -133,6 +133,33 @@ def test_tables_that_will_not_do(tmp_path, content, message):
     assert not (tmp_path / "ahead.csv").exists()
 
 
+@pytest.mark.parametrize("day", [29, 30])
+def test_months_without_the_day_of_the_others(tmp_path, day):
+    months = [divmod(12 * 2001 + 2 + k, 12) for k in range(11)]
+    rows = [["day", "v"], *([f"{year}-{month + 1:02}-{day}", k] for k, (year, month) in enumerate(months))]
+    found = commands.succeed("forecast", _write(tmp_path / "some.csv", rows), *FAST, "--steps", 3)
+    assert [row[0] for row in _read(found.stdout)[1:]] == ["2002-02-28", f"2002-03-{day}", f"2002-04-{day}"]
+
+
+@pytest.mark.parametrize("unit", ["days", "months"])
+def test_no_forecast_beyond_the_calendar(tmp_path, unit):
+    days = [f"9999-12-{k:02}" for k in range(1, 31)]
+    dates = days if unit == "days" else [f"{9990 + k // 12}-{k % 12 + 1:02}" for k in range(118)]
+    path = _write(tmp_path / "some.csv", [["date", "v"], *([date, k] for k, date in enumerate(dates))])
+    (tmp_path / "ahead.csv").write_text("kept")
+    message = "--steps must not lead beyond the year 9999, got 3"
+    commands.fail(message, "forecast", path, *FAST, "--steps", 3, "-o", "ahead.csv", cwd=tmp_path)
+    assert (tmp_path / "ahead.csv").read_text() == "kept"
+
+
+def test_names_that_stdout_cannot_encode(tmp_path):
+    rows = [["größe"], *([_value(k)] for k in range(ROWS))]
+    path = _write(tmp_path / "some.csv", rows)
+    found = commands.succeed("forecast", path, *FAST, "--steps", 2, PYTHONIOENCODING="ascii")
+    assert found.stdout.startswith("step,gr??e,")
+    assert len(_read(found.stdout)) == 3
+
+
 def test_a_picture_of_no_kind_is_told_of_first(sales):
     commands.fail("--plot must end in .png", "forecast", sales, "--plot", sales.with_suffix(".doc"))
 
@@ -153,6 +180,9 @@ def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
         (["19991218", "19991225", "20000101"], "20000115", 365.25 / 7),
         (["2000-01-31", "2000-02-29", "2000-03-31"], "2000-05-31", 12),
         (["2000-03-15", "2000-06-15", "2000-09-15"], "2001-03-15", 4),
+        (["2001-11-30", "2001-12-30", "2002-01-30"], "2002-03-30", 12),
+        (["2001-01-30", "2001-02-28", "2001-03-30"], "2001-05-30", 12),
+        (["2001-10-29 12:00", "2001-12-29 12:00", "2002-02-28 12:00"], "2002-06-29 12:00", 6),
         (["1.1.2000", "1.1.2001", "1.1.2002"], "01.01.2004", None),
         (["2000-01-01 00:00", "2000-01-01 06:00", "2000-01-01 12:00"], "2000-01-02 00:00", 4),
         (["1700", "1701", "1702"], "1704", None),
@@ -169,6 +199,8 @@ def test_timelines_go_on(cells, ahead, season):
 
 def test_what_is_no_timeline():
     assert timeline(["2000-01-01", "2000-01-02", "2000-01-04"]) is None
+    assert timeline(["2000-01-31 00:00", "2000-02-29 06:00", "2000-03-31 12:00"]) is None
+    assert timeline(["2000-01-30", "2000-02-28", "2000-03-30"]) is None
     assert looks_like_time(["2000-01-01", "2000-01-02", "2000-01-04"])
     assert not looks_like_time(["3.5", "4.5", "5.5"])
     assert not looks_like_time(["3", "4", "9"])

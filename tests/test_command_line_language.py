@@ -167,5 +167,64 @@ def test_models_that_will_not_do(text, model, tmp_path):
     assert model.read_bytes() == before
 
 
+RUN = {"hidden": 8, "batch_size": 4, "steps": 16, "epochs": 2, "dropout": 0.25, "patience": 2}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(text: Path) -> Path:
+    path = text.parent / "checkpoint.safetensors"
+    LanguageModel(**RUN, random_state=0).fit(text, checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--hidden", 9), "--hidden must be 8, as in the training that --resume goes on with, got 9"),
+        (("--dropout", 0.5), "--dropout must be 0.25, as"),
+        (("--epochs", 3), "--epochs must be 2, as"),
+        (("--batch-size", 3), "--batch-size must be 4, as"),
+        (("--learning-rate", 0.1), "--learning-rate must be left out, as"),
+        (("--seconds", 1), "--seconds must be left out, as"),
+        (("--tied",), "--tied must be left out, as"),
+        (("--level", "word"), "--level must be char, as"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_resume_names_the_option_that_differs(text, checkpoint, option, message):
+    before = checkpoint.read_bytes()
+    commands.fail(f"train-lm: {message}", "train-lm", text, "--resume", checkpoint, *option)
+    assert checkpoint.read_bytes() == before
+
+
+def test_resume_takes_the_same_options_and_another_patience(text, checkpoint, tmp_path):
+    same = [part for name, value in RUN.items() for part in (f"--{name.replace('_', '-')}", value)]
+    output = tmp_path / "model.safetensors"
+    commands.succeed("train-lm", text, "--resume", checkpoint, *same, "--patience", 9, "--quiet", "-o", output)
+    assert LanguageModel.load(output).patience == 9
+
+
+def test_resume_goes_on_for_other_seconds(text, tmp_path):
+    paths = tmp_path / "begun.safetensors", tmp_path / "model.safetensors"
+    LanguageModel(**RUN | {"seconds": 0.05, "patience": 1000}).fit(text, checkpoint=paths[0])
+    commands.succeed("train-lm", text, "--resume", paths[0], "--seconds", 0.1, "--quiet", "-o", paths[1])
+    assert LanguageModel.load(paths[1]).seconds == 0.1
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=ascii)
+def test_a_pipe_is_read_as_a_file_is(text, model, tmp_path, end):
+    given = text.read_text().replace("\n", end).encode("utf-8-sig")
+    commands.succeed("train-lm", "-", *SMALL, "--epochs", 12, given=given, cwd=tmp_path)
+    piped, filed = (LanguageModel.load(path) for path in (tmp_path / "model.safetensors", model))
+    assert piped.vocabulary_.characters == filed.vocabulary_.characters
+    assert np.array_equal(piped.model_.params.flat, filed.model_.params.flat)
+    prompt = f"dog{end}the ".encode("utf-8-sig")
+    assert commands.succeed("generate", model, "--prompt", "-", "--length", 1, given=prompt).stdout[:8] == "dog\nthe "
+
+
+def test_a_pipe_that_is_no_text(tmp_path):
+    commands.fail("stdin must be text in UTF-8", "train-lm", "-", given=b"\xff\xfe\xfa", cwd=tmp_path)
+
+
 def test_a_folder_is_no_text(tmp_path):
     commands.fail("must be a file with text, got a folder", "train-lm", tmp_path, cwd=tmp_path)

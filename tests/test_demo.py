@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.demo import read_corpus
 
 RECORDS = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n"
 
@@ -115,6 +116,13 @@ def test_the_shortest_text_that_will_do(tmp_path):
     path.write_text((RECORDS * 3)[:200], encoding="utf-8")
     result = run("demo", "--text", str(path), "--hidden", "4", "--updates", "3")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_byte_order_mark_is_none_of_the_text(tmp_path):
+    for name, encoding in (("plain", "utf-8"), ("marked", "utf-8-sig")):
+        (tmp_path / name).write_text(RECORDS * 3, encoding=encoding)
+    plain, marked = (read_corpus(str(tmp_path / name)) for name in ("plain", "marked"))
+    assert marked.vocabulary.characters == plain.vocabulary.characters
 
 
 @pytest.mark.parametrize(

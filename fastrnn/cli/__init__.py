@@ -7,6 +7,7 @@ progress and remarks to stderr.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -60,6 +61,7 @@ def _show_warning(message: Any, *_: Any) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 0, 1 when training diverged, 2 for bad input, 130 when interrupted."""
+    _prepare_streams()
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -78,9 +80,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         named = error.filename is not None and error.strerror is not None
         note(f"{arguments.command}: {f'{error.filename!r}: {error.strerror}' if named else error}")
         return 2
+    except MemoryError as error:
+        note(f"{arguments.command}: there is not enough memory{f': {error}' if str(error) else ''}")
+        return 2
     except (ValueError, ImportError) as error:
         note(f"{arguments.command}: {error}")
         return 2
+
+
+def _prepare_streams() -> None:
+    """Let stdout replace what its encoding does not have; what goes to a closed stdout or stderr is lost."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _without_reader() -> int:

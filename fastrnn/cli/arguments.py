@@ -6,9 +6,13 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
+
+from .. import files
+
+LARGEST = 2**31 - 1  # more than any number of things can be
 
 
 def size(text: str) -> int:
@@ -19,6 +23,8 @@ def size(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {LARGEST}, got {text!r}")
     return value
 
 
@@ -87,19 +93,64 @@ def given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]
     return {name: value for name, value in found.items() if value is not None}
 
 
-def check_writable(path: str | None) -> None:
-    """Raise an OSError, before any training, where a result could not be written; None and "-" are fine."""
-    if path is None or path == "-":
-        return
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"cannot write to {path!r}: it is a folder")
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"cannot write to {path!r}: there is no folder {str(folder)!r}")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to {path!r}: its folder may not be written to")
+def check_outputs(
+    outputs: Mapping[str, str | None], sources: Iterable[str | None] = (), streams: Collection[str] = ()
+) -> None:
+    """Raise, before any work, where a result could not be written or would take the place of another file.
+
+    Parameters
+    ----------
+    outputs : dict
+        Option -> the file it names, or None.
+    sources : iterable of str or None
+        Files that are read.
+    streams : collection of str
+        Those of the options whose results may go to stdout, "-", and to pipes and devices.
+
+    Raises
+    ------
+    ValueError
+        The file is a source or that of another option, or not one that a result may go to.
+    OSError
+        The file cannot be written.
+    """
+    taken = {os.path.realpath(source) for source in sources if source is not None}
+    for option, path in outputs.items():
+        if path is None or (option in streams and (path == "-" or is_stream(path))):
+            continue
+        if path in ("", "-") or is_stream(path):
+            raise ValueError(f"{option} must be the name of a file, got {path!r}")
+        files.check_writable(path)
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise PermissionError(f"cannot write to {path!r}: it may not be written to")
+        place = os.path.realpath(path)
+        if place in taken:
+            raise ValueError(f"{option} must not be a file that is read or written otherwise, got {path!r}")
+        taken.add(place)
+
+
+def is_stream(path: str) -> bool:
+    """Whether a name is that of a pipe or device, which is written to and not replaced."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def read_stdin() -> bytes:
+    """All of stdin; a ValueError where it is closed."""
+    if sys.stdin is None:
+        raise ValueError("stdin must be open, it is closed")
+    return sys.stdin.buffer.read()
+
+
+def read_stdin_text() -> str:
+    """The text of stdin, as that of a file in UTF-8: without a byte order mark, a line feed at the end of each line."""
+    try:
+        text = read_stdin().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"stdin must be text in UTF-8: {error}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def note(text: str) -> None:
-    """A remark, on stderr."""
-    print(f"fastrnn {text}" if text else "", file=sys.stderr, flush=True)
+    """A remark, on stderr, where it can be written to."""
+    with suppress(OSError):
+        print(f"fastrnn {text}" if text else "", file=sys.stderr, flush=True)

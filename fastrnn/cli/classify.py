@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .arguments import add_command, add_quiet, check_writable, count, given, note, positive, share, size
+from .arguments import add_command, add_quiet, check_outputs, count, given, note, positive, share, size
 from .interrupt import StopOnCtrlC
 from .labelled import Labelled, class_names, is_table, read_labelled, read_unlabelled
+from .tables import write_table
 
 DEFAULT_OUTPUT = "classifier.safetensors"
 _PARAMS = (
@@ -95,15 +96,14 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Learn, or label."""
-    check_writable(arguments.predictions)
     return _learn(arguments) if arguments.model is None else _label(arguments)
 
 
 def _learn(arguments: argparse.Namespace) -> int:
     from ..models import SequenceClassifier
 
-    output = arguments.output or DEFAULT_OUTPUT
-    check_writable(output)
+    output = DEFAULT_OUTPUT if arguments.output is None else arguments.output
+    _check_outputs(arguments, output)
     model = SequenceClassifier(
         random_state=arguments.seed or 0, progress=not arguments.quiet, **given(arguments, _PARAMS)
     )
@@ -121,6 +121,11 @@ def _learn(arguments: argparse.Namespace) -> int:
     if stopping.struck:
         return 130
     return int(model.history_.stopped.startswith("diverged"))
+
+
+def _check_outputs(arguments: argparse.Namespace, output: str | None) -> None:
+    sources = [*arguments.files, *(arguments.test or []), arguments.model]
+    check_outputs({"--output": output, "--predictions": arguments.predictions}, sources, streams=["--predictions"])
 
 
 def _parts(arguments: argparse.Namespace) -> tuple[Labelled, Labelled]:
@@ -165,6 +170,7 @@ def _label(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--model is for labelling, --{strange[0].replace('_', '-')} for learning")
     if len(arguments.files) > 1:
         raise ValueError(f"--model labels one file at a time, got {len(arguments.files)}")
+    _check_outputs(arguments, None)
     model = SequenceClassifier.load(arguments.model)
     texts = isinstance(model.model_.layers[0], Embedding)
     found = read_unlabelled(arguments.files[0], arguments.label, arguments.text, arguments.encoding, texts=texts)
@@ -181,20 +187,16 @@ def _report(model: Any, found: Labelled, predictions: str | None, measured: Any)
     predicted = model.classes_[probabilities.argmax(axis=1)]
     if found.labels is not None:
         print(Report(np.array(found.labels), predicted), file=measured)
-    if predictions == "-":
-        _write(sys.stdout, model, found, predicted, probabilities)
-    elif predictions is not None:
-        with open(predictions, "w", encoding="utf-8", newline="") as file:
-            _write(file, model, found, predicted, probabilities)
+    if predictions is not None:
+        write_table(predictions, _rows(model, found, predicted, probabilities))
 
 
-def _write(file: Any, model: Any, found: Labelled, predicted: Any, probabilities: Any) -> None:
-    """Rows of file, line, label if known, what is predicted, the probability of every class, and the text."""
-    writer = csv.writer(file, lineterminator="\n")
+def _rows(model: Any, found: Labelled, predicted: Any, probabilities: Any) -> Iterator[list[Any]]:
+    """File, line, label if known, what is predicted, the probability of every class, and the text; names first."""
     known, text = found.labels is not None, found.holds_text
     head = ["file", "line", *(["label"] if known else []), "predicted", *(f"p_{label}" for label in model.classes_)]
-    writer.writerow([*head, *(["text"] if text else [])])
+    yield [*head, *(["text"] if text else [])]
     for k, (path, line) in enumerate(found.places):
         labels = [found.labels[k]] if found.labels is not None else []
         row = [path, line, *labels, predicted[k], *(f"{p:.6f}" for p in probabilities[k])]
-        writer.writerow([*row, *([found.X[k]] if text else [])])
+        yield [*row, *([found.X[k]] if text else [])]

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from .arguments import add_command, add_quiet, check_writable, count, given, note, positive, probability, share, size
+from .. import files
+from .arguments import (
+    LARGEST,
+    add_command,
+    add_quiet,
+    check_outputs,
+    count,
+    given,
+    note,
+    positive,
+    probability,
+    share,
+    size,
+)
 from .interrupt import StopOnCtrlC
-from .tables import MISSING, Table, is_number, read_table
+from .tables import MISSING, Table, is_number, read_table, write_table
 from .timeline import Timeline, looks_like_time, numbered, timeline
 
 Array = np.ndarray
 
 STEPS = 10  # ahead, where neither --steps nor a season says how many
 SEASONS = 5  # that a series must have before one is taken for granted
+NARROWEST, WIDEST = 0.00001, 0.99999  # of intervals
 _PARAMS = ("inputs", "cell", "hidden", "layers", "dropout", "epochs", "learning_rate", "validation_fraction")
 _DESCRIPTION = """\
 Say where a time series goes. FILE is CSV (or TSV) with a row per step, from the oldest to the newest, equally far
@@ -93,13 +105,18 @@ def add(commands: Any) -> None:
 
 
 def _season(text: str) -> float | str | None:
-    return None if text == "none" else text if text == "auto" else positive(text)
+    if text in ("none", "auto"):
+        return None if text == "none" else text
+    value = positive(text)
+    if not 2 <= value <= LARGEST:
+        raise argparse.ArgumentTypeError(f"must be from 2 to {LARGEST} steps, got {text!r}")
+    return value
 
 
 def _interval(text: str) -> float:
     value = probability(text)
-    if value == 1:
-        raise argparse.ArgumentTypeError("must be below 1: nothing is certain")
+    if not NARROWEST <= value <= WIDEST:
+        raise argparse.ArgumentTypeError(f"must be from {NARROWEST:.5f} to {WIDEST}, got {text!r}")
     return value
 
 
@@ -122,8 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, train, forecast."""
     from ..models import Forecaster
 
-    for path in (arguments.output, arguments.plot, arguments.save):
-        check_writable(path)
+    outputs = {"--output": arguments.output, "--plot": arguments.plot, "--save": arguments.save}
+    check_outputs(outputs, [arguments.file], streams=["--output"])
     if arguments.plot is not None:
         _check_picture(arguments.plot)
     table = read_table(arguments.file, arguments.encoding)
@@ -132,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     steps = _timeline(table, time, len(series.values))
     season = _usable_season(steps, len(series.values)) if arguments.season == "auto" else arguments.season
     ahead = arguments.steps or (STEPS if season is None else round(season))
+    _check_end(steps, len(series.values), ahead)
     note(f"forecast: {_described(table, series, steps, season)}; {ahead} steps ahead")
     tail = round((1 - arguments.interval) / 2, 9)
     model = Forecaster(
@@ -234,6 +252,14 @@ def _timeline(table: Table, time: int | None, rows: int) -> Timeline:
     return found or numbered()
 
 
+def _check_end(steps: Timeline, rows: int, ahead: int) -> None:
+    """Raise where the last step ahead has no name."""
+    try:
+        steps.label(rows + ahead - 1)
+    except (ValueError, OverflowError):
+        raise ValueError(f"--steps must not lead beyond the year 9999, got {ahead}") from None
+
+
 def _usable_season(steps: Timeline, rows: int) -> float | None:
     """The season that the dates suggest, where the series has some of them."""
     return steps.season if steps.season is not None and rows >= SEASONS * steps.season else None
@@ -257,24 +283,29 @@ def _check_picture(path: str) -> None:
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
     kinds = Figure().canvas.get_supported_filetypes()
-    if Path(path).suffix.removeprefix(".") not in kinds:
+    if _kind(path) not in kinds:
         raise ValueError(f"--plot must end in .png, .svg, .pdf or another kind of picture, got {path!r}")
+
+
+def _kind(path: str) -> str:
+    """The kind of picture that a file's name says."""
+    return Path(path).suffix.removeprefix(".").lower()
 
 
 def _write(
     arguments: argparse.Namespace, model: Any, series: Series, steps: Timeline, time_name: str, ahead: int
 ) -> None:
     """The forecast, the model and the picture."""
-    if arguments.save is not None:
-        model.save(arguments.save)
     quantiles = model.predict_quantiles(ahead)
     names = [name if level == 0.5 else f"{name}_{level:g}" for name in series.columns for level in _middle_first(model)]
     order = [model.quantiles.index(level) for level in _middle_first(model)]
-    with _opened(arguments.output) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([time_name, *names])
-        for k, row in enumerate(quantiles[:, :, order].reshape(ahead, -1)):
-            writer.writerow([steps.label(len(series.values) + k), *(f"{value:.8g}" for value in row)])
+    rows = [
+        [steps.label(len(series.values) + k), *(f"{value:.8g}" for value in row)]
+        for k, row in enumerate(quantiles[:, :, order].reshape(ahead, -1))
+    ]
+    if arguments.save is not None:
+        model.save(arguments.save)
+    write_table(arguments.output, [[time_name, *names], *rows])
     if arguments.plot is not None:
         _draw(arguments.plot, model, series, steps, time_name, ahead)
 
@@ -284,23 +315,16 @@ def _middle_first(model: Any) -> list[float]:
     return sorted(model.quantiles, key=lambda level: (level != 0.5, level))
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[TextIO]:
-    if path == "-":
-        yield sys.stdout
-        return
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        yield file
-
-
 def _draw(path: str, model: Any, series: Series, steps: Timeline, time_name: str, ahead: int) -> None:
     """The forecast after the end of the series, with the steps' own names."""
     before = min(len(series.values), max(4 * ahead, 40))
     figure = model.plot(ahead, history=series.last(before))
     last = figure.axes[-1]
     last.xaxis.get_major_locator().set_params(integer=True)
-    last.xaxis.set_major_formatter(lambda step, _: steps.label(round(step)) if step >= 0 else "")
+    end = len(series.values) + ahead
+    last.xaxis.set_major_formatter(lambda step, _: steps.label(round(step)) if 0 <= step < end else "")
     last.set_xlabel(time_name)
     if len(series.columns) == 1:
         last.set_title(series.columns[0])
-    figure.savefig(path, dpi=150)
+    with files._replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=_kind(path))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from .arguments import add_command, count, not_negative, probability, size
+from .arguments import add_command, count, not_negative, probability, read_stdin_text, size
 from .train_lm import DEFAULT_OUTPUT
 
 _DESCRIPTION = """\
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..models import LanguageModel
 
     model = LanguageModel.load(arguments.model)
-    prompt = sys.stdin.buffer.read().decode("utf-8") if arguments.prompt == "-" else arguments.prompt
+    prompt = read_stdin_text() if arguments.prompt == "-" else arguments.prompt
     pieces = model.stream(
         prompt,
         arguments.length,

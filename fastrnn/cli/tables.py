@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .arguments import note
+from .. import files
+from .arguments import LARGEST, is_stream, note, read_stdin
 
 TAB_ENDINGS = (".tsv", ".tab")
 DELIMITERS = ",;\t|"
@@ -84,14 +89,19 @@ def read_text(path: str, encoding: str | None = None) -> str:
     ValueError
         It is empty, or not in the encoding that was given.
     """
-    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    if not data.strip():
+    data = read_stdin() if path == "-" else Path(path).read_bytes()
+    text = _decoded(data, path, encoding).removeprefix("\ufeff")
+    if not text.strip():
         raise ValueError(f"{shown(path)} must not be empty")
+    return text
+
+
+def _decoded(data: bytes, path: str, encoding: str | None) -> str:
     try:
-        return data.decode(encoding or "utf-8-sig")
+        return data.decode(encoding or "utf-8")
     except LookupError:
         raise ValueError(f"--encoding must be one that Python knows, got {encoding!r}") from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         if encoding is not None:
             raise ValueError(f"{shown(path)} must be text in {encoding}: {error}") from None
     note(f"note: {shown(path)} is not in UTF-8 and is read as Latin-1; --encoding says otherwise")
@@ -111,21 +121,17 @@ def read_table(path: str, encoding: str | None = None) -> Table:
     Raises
     ------
     ValueError
-        It is empty, or a line has another number of cells than the first.
+        It is empty or no CSV, or a line has another number of cells than the first.
     OSError
         It cannot be read.
     """
     text, name = read_text(path, encoding), shown(path)
-    delimiter = "\t" if path.lower().endswith(TAB_ENDINGS) else _delimiter(text)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    rows, lines = [], []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num}: must be CSV: {error}") from None
+    with _cells_as_long_as(len(text)):
+        delimiter = "\t" if path.lower().endswith(TAB_ENDINGS) else _delimiter(name, text)
+        found = [(line, row) for line, row in _parsed(name, _lines(text), delimiter) if any(row)]
+    if not found:
+        raise ValueError(f"{name} must have rows, got empty cells only")
+    lines, rows = [line for line, _ in found], [row for _, row in found]
     has_header = not all(is_number(cell) for cell in rows[0])
     columns = tuple(rows[0]) if has_header else tuple(str(k + 1) for k in range(len(rows[0])))
     _check(name, columns, rows, lines)
@@ -135,15 +141,57 @@ def read_table(path: str, encoding: str | None = None) -> Table:
     return Table(name, columns, has_header, rows[first:], lines[first:])
 
 
-def _delimiter(text: str) -> str:
+def write_table(path: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of cells as CSV to a file, or to stdout for "-".
+
+    All are made before anything is written, and a file that was there is lost for a whole new one only.
+    """
+    made = io.StringIO(newline="")
+    csv.writer(made, lineterminator="\n").writerows(rows)
+    if path == "-":
+        sys.stdout.write(made.getvalue())
+    elif is_stream(path):
+        Path(path).write_text(made.getvalue(), encoding="utf-8", newline="")
+    else:
+        with files._replacing(path) as temporary:
+            temporary.write_text(made.getvalue(), encoding="utf-8", newline="")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines with their ends, which are line feeds and carriage returns only: other separators belong to cells."""
+    return io.StringIO(text, newline="")
+
+
+def _delimiter(name: str, text: str) -> str:
     """The separator that splits the first line into the most cells; a comma where none does."""
-    line = next(line for line in text.splitlines() if line.strip())
-    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter))))
+    line = next(line for line in _lines(text) if line.strip())
+    return max(DELIMITERS, key=lambda delimiter: len(next(_parsed(name, [line], delimiter, strict=False))[1]))
+
+
+def _parsed(name: str, lines: Iterable[str], delimiter: str, *, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """Every row's last line and cells, without the blanks around them; a ValueError where it is no CSV."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+    try:
+        for row in reader:
+            yield reader.line_num, [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {reader.line_num}: must be CSV: {error}") from None
+
+
+@contextmanager
+def _cells_as_long_as(length: int) -> Iterator[None]:
+    """Let the csv module, which has a limit for the whole process, read cells of so many characters."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, min(length, LARGEST)))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _check(name: str, columns: Sequence[str], rows: list[list[str]], lines: list[int]) -> None:
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(columns):
             raise ValueError(f"{name}, line {line}: must have {len(columns)} cells, as the first line, got {len(row)}")
-    if twice := [column for k, column in enumerate(columns) if column in columns[:k]]:
+    if twice := [column for column, count in Counter(columns).items() if count > 1]:
         raise ValueError(f"{name} must have columns of different names, got {twice[0]!r} twice")

@@ -90,21 +90,27 @@ def _by_gap(dates: list[datetime], form: str) -> Timeline | None:
 
 
 def _by_month(dates: list[datetime], form: str) -> Timeline | None:
-    """Dates as many months apart each time, on the same day or on the last one."""
-    numbers = [12 * date.year + date.month for date in dates]
+    """Dates as many months apart each time, on the same day, or on the last one of months without that day."""
+    numbers = [12 * date.year + date.month - 1 for date in dates]
     months = {later - earlier for earlier, later in pairwise(numbers)}
-    at_end = all(date.day == calendar.monthrange(date.year, date.month)[1] for date in dates)
-    if len(months) != 1 or 0 in months or not (at_end or len({(date.day, date.time()) for date in dates}) == 1):
+    if len(months) != 1 or 0 in months:
         return None
     step = months.pop()
+    day = 31 if all(date.day == _last_day(date.year, date.month) for date in dates) else max(date.day for date in dates)
 
-    def label(k: int) -> str:
-        year, month = divmod(numbers[0] + k * step - 1, 12)
-        last = calendar.monthrange(year, month + 1)[1]
-        return dates[0].replace(year=year, month=month + 1, day=last if at_end else dates[0].day).strftime(form)
+    def date_of(k: int) -> datetime:
+        year, month = divmod(numbers[0] + k * step, 12)
+        return dates[0].replace(year=year, month=month + 1, day=min(day, _last_day(year, month + 1)))
+
+    if any(date != date_of(k) for k, date in enumerate(dates)):
+        return None
 
     spacing = f"{step} month{'s' if step > 1 else ''}"
-    return Timeline(label, spacing, 12 / step if 12 / step >= 2 else None)
+    return Timeline(lambda k: date_of(k).strftime(form), spacing, 12 / step if 12 / step >= 2 else None)
+
+
+def _last_day(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]
 
 
 def _counted(cells: Sequence[str]) -> Timeline | None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_command, add_quiet, check_writable, count, given, note, positive, share, size
+from .arguments import (
+    add_command,
+    add_quiet,
+    check_outputs,
+    count,
+    given,
+    note,
+    positive,
+    read_stdin_text,
+    share,
+    size,
+)
 
 DEFAULT_OUTPUT = "model.safetensors"
 _PARAMS = (
@@ -46,9 +56,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", metavar="MODEL", help=f"file for the model (default: {DEFAULT_OUTPUT}, or that of --resume)"
     )
-    parser.add_argument("--resume", metavar="MODEL", help="go on with a training that was stopped, on the same text")
+    parser.add_argument(
+        "--resume",
+        metavar="MODEL",
+        help="go on with a training that was stopped, on the same text and with its settings; --patience may be"
+        " another, and --seconds (from now on) where it had some",
+    )
     parser.add_argument("--seed", type=count, default=0, metavar="S", help="of everything random (default: 0)")
-    model = parser.add_argument_group("model (with --resume: only what is to be changed)")
+    model = parser.add_argument_group("model")
     model.add_argument("--level", choices=("char", "word"), help="what is predicted (default: char)")
     model.add_argument("--cell", choices=("lstm", "gru", "rnn"), help="default: lstm")
     model.add_argument("--hidden", type=size, metavar="H", help="units of a layer (default: 256)")
@@ -80,15 +95,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and save."""
     from ..models import LanguageModel
 
-    output = arguments.output or arguments.resume or DEFAULT_OUTPUT
-    check_writable(output)
-    text = sys.stdin.buffer.read().decode("utf-8-sig") if arguments.file == "-" else Path(arguments.file)
+    output = next(path for path in (arguments.output, arguments.resume, DEFAULT_OUTPUT) if path is not None)
+    check_outputs({"--output": output}, [arguments.file])
+    text = read_stdin_text() if arguments.file == "-" else Path(arguments.file)
     if arguments.file == "-" and not text:
         raise ValueError("stdin must not be empty")
     if isinstance(text, Path) and text.is_dir():
         raise IsADirectoryError(f"{arguments.file!r} must be a file with text, got a folder")
-    params = LanguageModel.load(arguments.resume).get_params() if arguments.resume else {}
-    params |= {"random_state": arguments.seed, "progress": not arguments.quiet} | given(arguments, _PARAMS)
+    chosen, kept = given(arguments, _PARAMS), {}
+    if arguments.resume is not None:
+        kept = LanguageModel.load(arguments.resume).get_params()
+        _check_same(kept, chosen)
+    params = kept | chosen | {"random_state": arguments.seed, "progress": not arguments.quiet}
     model, before = LanguageModel(**params), _stamp(output)
     try:
         model.fit(text, checkpoint=output, resume=arguments.resume)
@@ -98,6 +116,16 @@ def run(arguments: argparse.Namespace) -> int:
     model.save(output)
     _report(model, output)
     return int(model.history_.stopped.startswith("diverged"))
+
+
+def _check_same(kept: dict[str, Any], chosen: dict[str, Any]) -> None:
+    """Raise where an option differs from that of the training to go on with, and may not."""
+    free = {"patience"} if kept["seconds"] is None else {"patience", "seconds"}
+    for name, value in chosen.items():
+        if name not in free and value != kept[name]:
+            wanted = "be left out" if kept[name] in (None, False) else f"be {kept[name]}"
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option} must {wanted}, as in the training that --resume goes on with, got {value}")
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
