@@ -52,18 +52,31 @@ def as_batch(item: Any) -> Batch:
 
 
 def _arrays(name: str, sequences: Any) -> list[Array]:
-    """Every sequence as an array, all alike but for their number of steps."""
+    """Every sequence as an array, all alike but for their steps; an empty one has features and dtype of the others."""
     if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
         raise TypeError(f"{name} must be a list of arrays, got {type(sequences).__name__}")
     arrays = [np.asarray(sequence) for sequence in sequences]
     for k, array in enumerate(arrays):
         if not array.ndim or array.dtype == object:
             raise ValueError(f"{name}[{k}] must be an array with a row per step, got {sequences[k]!r}")
-        if array.shape[1:] != arrays[0].shape[1:] and array.size:
-            raise ValueError(
-                f"{name}[{k}] must have features of shape {arrays[0].shape[1:]} like {name}[0], got {array.shape[1:]}"
-            )
-    return arrays
+    of = max(range(len(arrays)), key=lambda k: (arrays[k].size > 0, arrays[k].ndim > 1), default=0)
+    for k, array in enumerate(arrays):
+        if array.shape[1:] != arrays[of].shape[1:] and array.shape != (0,):
+            wanted = f"features of shape {arrays[of].shape[1:]} like {name}[{of}]"
+            raise ValueError(f"{name}[{k}] must have {wanted}, got {array.shape[1:]}")
+    return [array if len(array) else arrays[of][:0] for array in arrays]
+
+
+def _filling(value: Any, dtype: np.dtype) -> Array:
+    """The number ``value`` as an array of this dtype holds it."""
+    number = np.asarray(value)
+    if number.ndim or number.dtype.kind not in "biuf":
+        raise TypeError(f"value must be a number, got {value!r}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = number.astype(dtype)
+    if found != number and not (dtype.kind == "f" and np.isfinite(found) == np.isfinite(number)):
+        raise ValueError(f"value must be a number that {dtype} can hold, as the sequences are, got {value!r}")
+    return found
 
 
 def pad(sequences: Any, T: int | None = None, *, at: str = "end", value: float = 0) -> tuple[Array, Array]:
@@ -77,7 +90,7 @@ def pad(sequences: Any, T: int | None = None, *, at: str = "end", value: float =
     at : "end" or "start"
         Where the padding goes. Layers take ``lengths`` for padding at the end, and a mask for padding at the start.
     value : number
-        What the padding holds.
+        What the padding holds; one that the sequences' dtype can hold.
 
     Returns
     -------
@@ -87,7 +100,7 @@ def pad(sequences: Any, T: int | None = None, *, at: str = "end", value: float =
     Raises
     ------
     TypeError, ValueError
-        The sequences are not alike, or one is longer than ``T``.
+        The sequences are not alike, one is longer than ``T``, or their dtype cannot hold ``value``.
 
     Examples
     --------
@@ -106,12 +119,11 @@ def pad(sequences: Any, T: int | None = None, *, at: str = "end", value: float =
     if longest > T:
         k = int(lengths.argmax())
         raise ValueError(f"sequences[{k}] must have at most {T} steps, got {longest}: truncate them first")
-    filled = [array for array in arrays if array.size]
-    features = filled[0].shape[1:] if filled else ()
-    x = np.full((len(arrays), T, *features), value, np.result_type(*filled) if filled else np.float64)
+    dtype = np.result_type(*arrays) if arrays else np.dtype(np.float64)
+    filling = _filling(value, dtype) if dtype.kind in "biuf" else value
+    x = np.full((len(arrays), T, *(arrays[0].shape[1:] if arrays else ())), filling, dtype)
     for row, array in zip(x, arrays, strict=True):
-        if array.size:
-            row[T - len(array) if at == "start" else 0 :][: len(array)] = array
+        row[T - len(array) if at == "start" else 0 :][: len(array)] = array
     return x, lengths
 
 
@@ -429,12 +441,15 @@ class Standardizer:
         Raises
         ------
         ValueError
-            NaN or infinity, with its column and row; no rows.
+            NaN or infinity, with its column and row; numbers so large that their deviation is none; no rows.
         """
         rows = self._all_rows(x, lengths)
         if not len(rows):
             raise ValueError("x must have at least one row, got none")
-        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        if not np.isfinite(mean + deviation).all():
+            raise ValueError(f"x must hold numbers whose deviation is finite, got up to {np.abs(rows).max():.3g}")
         # a constant column's deviation is rounding alone: 1 leaves it at 0 instead of blowing that up
         still = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         self.mean_, self.scale_ = mean, np.where(still, 1.0, deviation)
@@ -558,7 +573,7 @@ def windows(
     Raises
     ------
     ValueError
-        The series is shorter than one example, or has another shape.
+        The series is shorter than one example, or has another shape; a target that is none of its columns.
 
     Examples
     --------
@@ -578,4 +593,7 @@ def windows(
         raise ValueError(f"series must have at least {needed}, got {len(array)}")
     whole = np.lib.stride_tricks.sliding_window_view(array, inputs + horizon, axis=0)[::stride].swapaxes(1, 2)
     x, y = whole[:, :inputs], whole[:, inputs:]
-    return x, (y if targets is None else y[:, :, list(targets)])
+    try:
+        return x, (y if targets is None else y[:, :, list(targets)])
+    except (IndexError, TypeError) as error:
+        raise ValueError(f"targets must be columns of the series, 0..{array.shape[1] - 1}, got {targets!r}") from error

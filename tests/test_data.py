@@ -41,6 +41,23 @@ def test_padding_keeps_features_and_dtype():
     assert pad([])[0].shape == (0, 0)
 
 
+def test_empty_sequences_have_features_and_dtype_of_the_others():
+    x, lengths = pad([np.zeros((0, 3), np.float32)])
+    assert x.shape == (1, 0, 3) and x.dtype == np.float32 and lengths.tolist() == [0]
+    assert pad([np.zeros(0, np.int64)])[0].dtype == np.int64
+    assert pad([[], [[1, 2]]])[0].tolist() == [[[0, 0]], [[1, 2]]]
+    pair = [np.zeros((0, 3), np.float32), np.zeros((2, 3), np.float32)]
+    for sequences in (pair, [[], pair[1]]):
+        shapes = [(batch.x.shape, batch.x.dtype) for batch in batches(sequences, [0, 1], size=1, shuffle=False)]
+        assert shapes == [((1, 0, 3), np.float32), ((1, 2, 3), np.float32)]
+
+
+def test_what_padding_holds():
+    assert pad([[1.0, 2.0], [3.0]], value=np.nan)[0].tolist()[0] == [1.0, 2.0]
+    assert pad([np.ones(1, np.float32), np.ones(2, np.float32)], value=0.1)[0][0, 1] == np.float32(0.1)
+    assert pad([["a"], ["b", "c"]], value="z")[0].tolist() == [["a", "z"], ["b", "c"]]
+
+
 def test_truncation_at_either_end():
     sequences = ragged()
     for first, last, whole in zip(truncate(sequences, 3), truncate(sequences, 3, at="start"), sequences, strict=True):
@@ -236,6 +253,12 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
             r"^sequences\[1\] must have features of shape \(3,\)",
         ),
         (lambda: pad([[1]], at="middle"), ValueError, "^at must be one of 'end', 'start', got 'middle'"),
+        (lambda: pad([[1, 2], [3]], value=0.5), ValueError, "^value must be a number that int64 can hold.*got 0.5"),
+        (lambda: pad([[1, 2], [3]], value=np.nan), ValueError, "^value must be a number that int64 can hold.*got nan"),
+        (lambda: pad([np.zeros(2, np.uint8)], value=-1), ValueError, "^value must be a number that uint8 can hold"),
+        (lambda: pad([np.ones(2, np.float32)], value=1e300), ValueError, "^value must be a number that float32"),
+        (lambda: pad([[1]], value="a"), TypeError, "^value must be a number, got 'a'"),
+        (lambda: pad([np.ones((0, 2)), np.ones((1, 3))]), ValueError, r"^sequences\[0\] must have features.*\[1\]"),
         (lambda: pad("text"), TypeError, "^sequences must be a list of arrays, got str"),
         (lambda: pad([1, 2]), ValueError, r"^sequences\[0\] must be an array with a row per step"),
         (lambda: truncate([[1]], -1), ValueError, "^T must be at least 0"),
@@ -268,6 +291,7 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
         ),
         (lambda: Standardizer(["a"]).fit(np.ones((2, 2))), ValueError, r"^x must have 1 columns \(a\), got 2"),
         (lambda: Standardizer().fit(np.ones((0, 2))), ValueError, "^x must have at least one row"),
+        (lambda: Standardizer().fit([[1e200], [-1e200]]), ValueError, r"^x must .* deviation is finite, .* 1e\+200"),
         (lambda: Standardizer().fit(np.ones(3)), ValueError, "^x must hold numbers, of shape"),
         (lambda: Standardizer().fit([["a", "b"]]), ValueError, "^x must hold numbers"),
         (lambda: Standardizer().transform(np.ones((2, 2))), ValueError, "has not been fitted"),
@@ -277,6 +301,11 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
             "^series must have at least 4 rows for 3 inputs and a horizon of 1, got 3",
         ),
         (lambda: windows(np.ones((3, 3, 3)), 1), ValueError, r"^series must have shape \(T,\) or \(T, D\)"),
+        (
+            lambda: windows(np.ones((9, 2)), 3, targets=[5]),
+            ValueError,
+            r"^targets must be columns of the series, 0\.\.1, got \[5\]",
+        ),
         (lambda: windows(np.ones(9), 2, stride=0), ValueError, "^stride must be at least 1"),
     ],
 )

@@ -12,6 +12,7 @@ from fastrnn.models import Forecaster
 from fastrnn.models.backtest import Backtest, naive_scale
 from fastrnn.models.conformal import moves
 from fastrnn.models.ridge import Ridge
+from fastrnn.models.series import before
 
 RNG = np.random.default_rng(0)
 
@@ -24,6 +25,16 @@ def seasonal(T: int = 240, noise: float = 0.1, seed: int = 0) -> np.ndarray:
 
 def make(**options: object) -> Forecaster:
     return Forecaster(**({"hidden": 8, "epochs": 5, "random_state": 0} | options))
+
+
+class Frame:
+    """A table with names, as those of pandas have them."""
+
+    def __init__(self, values: np.ndarray, *columns: str):
+        self.values, self.columns = values, columns
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
@@ -139,6 +150,29 @@ def test_backtests_see_only_what_was_before():
     assert not np.array_equal(found.predicted[~early], other.predicted[~early])
 
 
+@pytest.mark.parametrize("refit", [None, 1])
+def test_gaps_are_filled_with_what_was_known_before_an_origin(refit):
+    series, origins = seasonal(120), [80, 90]
+    for origin in origins:
+        series[origin - 2 : origin + 1] = np.nan
+    options = {"season": 12, "missing": "interpolate", "epochs": 1, "validation_fraction": 0.0}
+    found, other = (
+        make(**options).backtest(np.where(np.arange(120) > 92, series + more, series), start=80, stride=10, refit=refit)
+        for more in (0, 100)
+    )
+    assert found.origins[:2].tolist() == origins
+    assert np.array_equal(found.quantiles[:2], other.quantiles[:2])
+    changed = series.copy()
+    changed[81:90] += 100  # after the first origin
+    other = make(**options).backtest(changed, start=80, stride=10, refit=refit)
+    assert np.array_equal(found.quantiles[0], other.quantiles[0]) and found.scale == other.scale
+    assert np.array_equal(found.naive[0], other.naive[0])
+    carried = series[:80].copy()
+    carried[78:] = carried[77]
+    assert np.allclose(found.predicted[0, :, 0], make(**options).fit(series[:80]).predict())
+    assert np.array_equal(before(series[:, None], np.isnan(series)[:, None], np.array([80]), 80)[0, :, 0], carried)
+
+
 def test_a_backtests_measures_by_hand():
     series = seasonal()
     found = make(horizon=2, season=12).backtest(series, start=0.5, stride=7)
@@ -190,23 +224,17 @@ def test_baselines(baseline, linear):
 def test_gaps_are_named_or_filled():
     series = np.stack([seasonal(), seasonal(seed=1)], axis=1)
     series[17, 1] = np.nan
-
-    class Frame:
-        columns = ("sun", "rain")
-
-        def __array__(self, dtype=None, copy=None):
-            return series
-
+    table = Frame(series, "sun", "rain")
     with pytest.raises(ValueError, match="nan in column 'rain', row 17"):
-        make().fit(Frame())
+        make().fit(table)
     filled = series.copy()
     filled[17, 1] = (series[16, 1] + series[18, 1]) / 2
-    found = make(missing="interpolate").fit(Frame())
+    found = make(missing="interpolate").fit(table)
     assert np.allclose(found.predict(), make().fit(filled).predict())
     assert found._names == ("sun", "rain")
     series[:, 1] = np.nan
     with pytest.raises(ValueError, match="none in column 'rain'"):
-        make(missing="interpolate").fit(Frame())
+        make(missing="interpolate").fit(table)
 
 
 @pytest.mark.parametrize("exog", [False, True])
@@ -223,6 +251,52 @@ def test_files(tmp_path, backend, exog):
     fastrnn.save(tmp_path / "m", model.model_, extras=model._extras(learned))
     with pytest.raises(ValueError, match="fit together"):
         models.load(tmp_path / "m")
+
+
+def test_parameters_set_after_fit_wait_for_the_next_fit(tmp_path, backend):
+    series = seasonal(60)
+    series[-3] = np.nan
+    model = make(horizon=2, season=12, missing="interpolate", epochs=1).fit(series)
+    expected, score = model.predict_quantiles(3), model.score(series)
+    model.set_params(horizon=1, season=None, quantiles=(0.5,), dtype="float64", missing="error").save(tmp_path / "m")
+    for found in (model, models.load(tmp_path / "m")):
+        assert np.array_equal(found.predict_quantiles(3), expected) and found.score(series) == score
+        assert found.predict().shape == (2,)
+    assert (model.horizon, models.load(tmp_path / "m").horizon) == (1, 2)
+
+
+def test_quantiles_may_be_an_array(tmp_path):
+    series = seasonal(60)
+    model = make(quantiles=np.array([0.1, 0.5, 0.9]), epochs=1).fit(series)
+    model.save(tmp_path / "m")
+    expected = make(epochs=1).fit(series).predict_quantiles()
+    for found in (model, models.load(tmp_path / "m")):
+        assert np.array_equal(found.predict_quantiles(), expected) and found.predict() == expected[:, 1]
+    assert model.backtest(series, start=50).levels == (0.1, 0.5, 0.9)
+
+
+def test_names_of_columns_are_those_of_fit(tmp_path):
+    series, known = np.stack([seasonal(60), -seasonal(60)], axis=1), np.arange(60.0)[:, None]
+    exog = Frame(known, "e")
+    model = make(epochs=1).fit(Frame(series, "a", "b"), exog=exog)
+    model.save(tmp_path / "m")
+    for found in (model, models.load(tmp_path / "m")):
+        assert found.score(Frame(series, "a", "b"), exog=exog) == found.score(series, exog=known)
+        for call in (found.score, found.update):
+            with pytest.raises(ValueError, match=r"^series must have the columns a, b, as in fit, got b, a"):
+                call(Frame(series, "b", "a"), exog=exog)
+            with pytest.raises(ValueError, match=r"^exog must have the columns e, as in fit, got f"):
+                call(series, exog=Frame(known, "f"))
+        with pytest.raises(ValueError, match=r"^exog must have the columns e, as in fit, got f"):
+            found.predict(1, exog=Frame(known[:1], "f"))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e150])
+def test_magnitudes(scale):
+    series = scale * np.sin(np.arange(60))
+    assert np.isfinite(make(epochs=1).fit(series).predict()).all()
+    with pytest.raises(ValueError, match="deviation is finite, got up to 1e"):
+        make().fit(series / scale * 1e200)
 
 
 def test_plots(tmp_path):
@@ -258,6 +332,12 @@ def test_bad_input_is_refused_before_any_training():
             fresh.fit(given)
     with pytest.raises(TypeError, match="numbers"):
         fresh.fit(["a", "b"])
+    with pytest.raises(ValueError, match=r"^series must have shape \(T,\) or \(T, K\), got rows that are not alike"):
+        fresh.fit([[1.0], [2.0, 3.0]])
+    with pytest.raises(TypeError, match=r"^quantiles must be a tuple of numbers, got 0\.5"):
+        make(quantiles=0.5).fit(series)
+    with pytest.raises(ValueError, match=r"^start must be finite, got nan"):
+        make().backtest(series, start=float("nan"))
     with pytest.raises(ValueError, match="more rows: 100 inputs and a horizon of 1 need 102"):
         make(inputs=100).fit(series[:80])
     for change, message in [

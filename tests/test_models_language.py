@@ -112,6 +112,28 @@ def test_files(tmp_path, backend, level, tied):
     assert np.array_equal(bare.params.flat, model.model_.params.flat)
 
 
+@pytest.mark.parametrize(("level", "other"), [("char", "word"), ("word", "char")])
+def test_parameters_set_after_fit_wait_for_the_next_fit(tmp_path, level, other):
+    model = make(level=level).fit(TEXT)
+    written, nats = model.generate("the ", 10, seed=1), model.loss(TEXT[:200])
+    model.set_params(level=other, dtype="float64").save(tmp_path / "m")
+    for found in (model, models.load(tmp_path / "m")):
+        assert found.generate("the ", 10, seed=1) == written and found.loss(TEXT[:200]) == nats
+    assert (model.level, models.load(tmp_path / "m").level) == (other, level)
+
+
+def test_halves_of_surrogate_pairs_come_back_from_a_file(tmp_path):
+    text = "ab\udc00 \ud800 \U00010000" * 20
+    model = make().fit(text)
+    model.save(tmp_path / "m")
+    assert (
+        models.load(tmp_path / "m").vocabulary_.characters
+        == model.vocabulary_.characters
+        == " ab\ud800\udc00\U00010000"
+    )
+    assert make().fit("abc " * 30)._learned() == {"characters": " abc"}
+
+
 def test_a_vocabulary_that_does_not_fit(tmp_path):
     model = make().fit(TEXT)
     fastrnn.save(tmp_path / "m", model.model_, extras=model._extras({"characters": "abc"}))
@@ -189,6 +211,8 @@ def test_text_from_a_file(tmp_path):
     flats = [make().fit(text).model_.params.flat for text in (TEXT, path, str(path))]
     assert all(np.array_equal(flat, flats[0]) for flat in flats)
     assert make().fit(path).perplexity(path) == make().fit(TEXT).perplexity(TEXT)
+    path.write_text(TEXT, encoding="utf-8-sig")
+    assert "\ufeff" not in make().fit(path).vocabulary_.characters
     path.write_bytes(b"\xff\xfe\xfa" * 100)
     with pytest.raises(ValueError, match="UTF-8"):
         make().fit(path)
@@ -206,7 +230,14 @@ def test_bad_texts_and_parameters():
             fresh.fit(text)
     with pytest.raises(TypeError, match="string or a path"):
         fresh.fit(b"bytes")
-    for change in ({"level": "byte"}, {"cell": "x"}, {"hidden": 0}, {"seconds": 0.0}, {"dropout": 1.0}):
+    for change in (
+        {"level": "byte"},
+        {"cell": "x"},
+        {"hidden": 0},
+        {"seconds": 0.0},
+        {"dropout": 1.0},
+        {"max_tokens": 1},
+    ):
         with pytest.raises(ValueError, match=next(iter(change))):
             make(**change).fit(TEXT)
     assert not hasattr(fresh, "model_")

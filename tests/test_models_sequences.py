@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -293,11 +294,18 @@ def test_files_that_do_not_fit(tmp_path):
         ({"class_weight": {7: 1.0}}, "class_weight"),
         ({"token_dropout": 0.5}, "token_dropout"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"cell_options": [1]}, r"cell_options must be a dict of options of LSTM, or None, got \[1\]"),
+        ({"cell_options": {"zone": 0.1}}, "cell_options must be options of LSTM, peephole.*, got 'zone'"),
+        ({"cell_options": {"dtype": "float64"}}, "cell_options must be options of LSTM.*, got 'dtype'"),
+        ({"class_weight": {0: "a"}}, r"class_weight\[0\] must be a number, got 'a'"),
+        ({"max_tokens": 1}, "max_tokens must be at least 2, got 1"),
+        ({"min_count": 0}, "min_count"),
+        ({"random_state": "x"}, "random_state must be an integer of at least 0, a generator or None, got 'x'"),
     ],
 )
 def test_wrong_parameters(change, message):
     x, y = numbers(20)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         make(SequenceClassifier, **change).fit(x, y)
 
 
@@ -316,11 +324,25 @@ def test_bad_data_is_refused_before_any_training():
         (x[:, 0, 0], y, "shape"),
         (x, y + 0.5, "Unknown label type"),
         ([np.zeros((3, 2)), np.zeros((3, 4))] * 10, y, r"X\[1\] must have shape \(T, 2\)"),
+        (["a", "b"] * 10, ["a", None] * 10, r"^y must have a label everywhere, got None at \[1\]"),
+        (["a", "b"] * 10, ["a", math.nan] * 10, r"^y must have a label everywhere, got nan at \[1\]"),
+        (["a", "b"] * 10, ["a", 1] * 10, "^y must hold labels of one kind.*got int, str"),
+        (["a", "b"] * 10, [[1], [1, 2]] * 10, r"^y must have shape \(N,\), one label per sequence"),
+        ([None, [1.0]] * 10, y, "^X must hold numbers: .*inhomogeneous"),
+        ([[[1], [2, 3]], [[1], [2]]] * 10, y, r"^X\[0\] must hold numbers: .*inhomogeneous"),
+        (np.array([[1.0, "a"]] * 20, object), y, "^X must hold numbers: could not convert"),
+        (x * 1e200, y, "deviation is finite"),
     ]:
         with pytest.raises(ValueError, match=message):
             fresh.fit(X, labels)
-    with pytest.raises(TypeError, match="one string"):
-        fresh.fit("a text", [1])
+    for X, message in [
+        ("a text", "one string"),
+        (None, "^X must be a list or an array, got None"),
+        ([None, "a"], r"^X\[0\] must be a text or a list of tokens like the others, got None"),
+        ([[1.0], "a"], r"^X\[0\] must be a text"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            fresh.fit(X, [1, 0])
     assert not hasattr(fresh, "model_")
     with pytest.raises(ValueError, match="y\\[0\\] must have 6 labels"):
         make(SequenceTagger).fit(x, tags(x)[:, :-1])
@@ -352,6 +374,111 @@ def test_empty_texts_among_others(backend):
     assert np.isfinite(model.predict_proba([""])).all()
 
 
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceTagger])
+def test_only_empty_sequences_may_be_held_out(backend, kind):
+    texts = [*["good", "bad", ""] * 4, "good"]
+    arrays = [np.full((len(text) // 3, 2), len(text)) for text in texts]
+    for X in (texts, arrays):
+        steps = [int(text != "") for text in texts]
+        labels = [int(text == "good") for text in texts]
+        y = labels if kind is SequenceClassifier else [[label] * T for label, T in zip(labels, steps, strict=True)]
+        for seed in range(6):
+            model = make(kind, hidden=2, epochs=1, random_state=seed).fit(X, y)
+            assert np.isfinite(model.history_["loss"]).all()
+
+
+def test_empty_sequences_do_not_change_the_kind_of_labels():
+    texts, y = [*[["a"], ["b"]] * 8, []], [*[[0], [1]] * 8, []]
+    model = make(SequenceTagger, epochs=1).fit(texts, y)
+    assert model.classes_.dtype == np.int64 and model.classes_.tolist() == [0, 1]
+    assert list(model.report(texts, y)) == [0, 1]
+    assert make(SequenceTagger, epochs=1).fit(texts, [*[[True], [False]] * 8, []]).classes_.dtype == bool
+
+
+def test_nothing_but_empty_sequences():
+    assert make(SequenceRegressor, epochs=1).fit(["a", "b"] * 8, np.arange(16.0)).predict([]).shape == (0,)
+    pair = np.ones((16, 2))
+    assert make(SequenceRegressor, epochs=1).fit(["a", "b"] * 8, pair).predict([]).shape == (0, 2)
+    assert make(SequenceClassifier, epochs=1).fit(["a", "b"] * 8, [0, 1] * 8).predict([]).shape == (0,)
+    tokens = make(SequenceClassifier, epochs=1).fit([["a"], ["b", "c"]] * 8, [0, 1] * 8)
+    assert np.array_equal(tokens.predict_proba([[]]), tokens.predict_proba([[], ["a"]])[:1])
+    for shape in ((2,), (2, 3)):
+        model = make(SequenceClassifier, epochs=1).fit([np.ones(shape), np.ones((1, *shape[1:]))] * 8, [0, 1] * 8)
+        expected = model.predict_proba([[], np.ones(shape)])[:1]
+        assert np.array_equal(model.predict_proba([np.zeros(0)]), expected)
+        assert np.array_equal(model.predict_proba([[]]), expected)
+
+
+CHANGES = {
+    "numbers": {"standardize": False, "dtype": "float64", "max_length": 1},
+    "text": {"lowercase": False, "tokenizer": "chars", "dtype": "float64", "max_length": 1},
+}
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor, SequenceTagger])
+@pytest.mark.parametrize("source", list(CHANGES))
+def test_parameters_set_after_fit_wait_for_the_next_fit(tmp_path, backend, kind, source):
+    x, y = numbers(18)
+    X = TEXTS[:18] if source == "text" else x
+    steps = [len(models.vocabulary.words(t)) if source == "text" else len(t) for t in X]
+    y = [tags(x)[k, :1].repeat(T) for k, T in enumerate(steps)] if kind is SequenceTagger else y
+    options: dict = {"zoneout": 0.1}
+    model = make(kind, epochs=1, cell_options=options).fit(X, y)
+    before, score = model.predict(X), model.score(X, y)
+    options["zoneout"] = 0.2
+    model.set_params(**CHANGES[source]).save(tmp_path / "m")
+    loaded = models.load(tmp_path / "m")
+    for found in (model, loaded):
+        assert all(np.array_equal(a, b) for a, b in zip(found.predict(X), before, strict=True))
+        assert found.score(X, y) == score
+    assert loaded.cell_options == {"zoneout": 0.1} and loaded.dtype == "float32" and loaded.max_length is None
+    assert model.dtype == "float64"
+    with pytest.raises(ValueError, match="pooling='attention', got 'last'"):
+        make(SequenceClassifier, epochs=1).fit(x, y=numbers(18)[1]).set_params(pooling="max").attention_weights(x)
+
+
+class Frame:
+    """A table with names, as those of pandas have them."""
+
+    def __init__(self, values: np.ndarray, columns: tuple[str, ...]):
+        self.values, self.columns = values, columns
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor, SequenceTagger])
+def test_names_of_columns(tmp_path, kind):
+    x, y = numbers(12)[0][:, :2, 0], np.arange(12) % 2
+    y = np.stack([y, y], axis=1) if kind is SequenceTagger else y
+    model = make(kind, epochs=1).fit(Frame(x, ("a", "b")), y)
+    model.save(tmp_path / "m")
+    for found in (model, models.load(tmp_path / "m")):
+        assert found.feature_names_in_.tolist() == ["a", "b"]
+        assert np.array_equal(found.predict(x), found.predict(Frame(x, ("a", "b"))))
+        for columns, message in [(("b", "a"), "same order"), (("a", "c"), "unseen at fit time:\n- c\n.*missing:\n- b")]:
+            for call in (lambda X, model=found: model.predict(X), lambda X, model=found: model.score(X, y)):
+                with pytest.raises(ValueError, match=message):
+                    call(Frame(x, columns))
+    assert not hasattr(model.fit(x, y), "feature_names_in_")
+
+
+def test_columns_of_objects():
+    """A column of pandas, or an array of objects, is like the list that it holds."""
+    column = np.empty(12, object)
+    column[:] = [np.arange(2.0 + k % 3) for k in range(12)]
+    y = [0, 1] * 6
+    one, other = (make(SequenceClassifier, epochs=1).fit(X, y) for X in (column, list(column)))
+    assert np.array_equal(one.predict_proba(column), other.predict_proba(list(column)))
+    texts = np.array(["a", "b c"] * 6, object)
+    assert len(make(SequenceClassifier, epochs=1).fit(texts, y).predict(texts)) == 12
+    table = Frame(np.array([[0, 1]] * 12), ("0", "1"))
+    assert make(SequenceTagger, epochs=1).fit(np.ones((12, 2)), table).classes_.tolist() == [0, 1]
+
+
 def test_inputs_are_not_written_to():
     x, y = numbers(20)
     x.setflags(write=False)
@@ -367,3 +494,22 @@ def test_parameters_are_shown_and_set():
         model.set_params(units=3)
     with pytest.raises(ValueError, match="has not been fitted"):
         model.predict(numbers(3)[0])
+
+
+def test_a_file_with_a_broken_part_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = SequenceClassifier(hidden=3, epochs=1, random_state=0).fit(["good", "bad"] * 8, [10, 20] * 8)
+    model.save(path)
+    extras = fastrnn.load_extras(path)
+    for part, broken in (
+        ({"learned": {}}, "KeyError"),
+        (
+            {"learned": {**extras["learned"], "encoder": {"kind": "tokens", "tokens": ["good"]}}},
+            "does not fit Embedding",
+        ),
+        ({"learned": {**extras["learned"], "classes": {"$array": [1e30, 20], "dtype": "<i8"}}}, "OverflowError"),
+    ):
+        fastrnn.save(path, model.model_, extras={**extras, **part})
+        message = f"^{re.escape(repr(str(path)))} must hold a whole SequenceClassifier, got a broken one: .*({broken})"
+        with pytest.raises(ValueError, match=message):
+            SequenceClassifier.load(path)

@@ -12,7 +12,10 @@ from sklearn.exceptions import NotFittedError  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
-from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+from sklearn.utils.estimator_checks import (  # noqa: E402
+    check_dataframe_column_names_consistency,
+    check_estimator,
+)
 
 from fastrnn.models import (  # noqa: E402
     Forecaster,
@@ -51,6 +54,12 @@ def test_checks_of_scikit_learn(estimator):
     wrong = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
     assert not wrong
     assert {result["check_name"] for result in results if result["status"] == "skipped"} <= SKIPPED
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor])
+def test_names_of_features_are_those_of_fit(kind):
+    pytest.importorskip("pandas")
+    check_dataframe_column_names_consistency(kind.__name__, kind(hidden=2, epochs=1))
 
 
 @pytest.mark.parametrize("estimator", [*CHECKED, *OTHERS], ids=lambda estimator: type(estimator).__name__)

@@ -11,18 +11,17 @@ Array = np.ndarray
 ROUNDING = 1e-9  # of the largest value: where errors are smaller all along, a ratio of them says nothing
 
 
-def naive(values: Array, origins: Array, horizon: int, season: int) -> Array:
-    """What was one season before, (M, horizon, K), of a series (T, K): the forecast to beat.
+def naive(past: Array, horizon: int) -> Array:
+    """The season before each origin, (M, season, K), repeated over (M, horizon, K): the forecast to beat.
 
     Examples
     --------
     >>> import numpy as np
     >>> from fastrnn.models.backtest import naive
-    >>> naive(np.arange(8.0)[:, None], np.array([6]), 3, 2)[0, :, 0].tolist()
+    >>> naive(np.array([[[4.0], [5.0]]]), 3)[0, :, 0].tolist()
     [4.0, 5.0, 4.0]
     """
-    steps = np.asarray(origins)[:, None] - season + np.arange(horizon) % season
-    return values[steps]
+    return past[:, np.arange(horizon) % past.shape[1]]
 
 
 def naive_scale(values: Array, season: int) -> Array:

@@ -30,6 +30,7 @@ class Estimator:
     """
 
     model_: Any
+    _fit_params: dict[str, Any]  # as the last fit found them: what was learned goes with these, whatever is set since
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
@@ -44,13 +45,18 @@ class Estimator:
         return {name: getattr(self, name) for name in self._fields()}
 
     def set_params(self: Model, **params: Any) -> Model:
-        """Change parameters; they are looked at by the next ``fit``. A name that is none is a ValueError."""
+        """Change parameters; they are looked at by the next ``fit``, and until then a model that is fitted stays as it
+        is. A name that is none is a ValueError."""
         names = self._fields()
         if unknown := [name for name in params if name not in names]:
             raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}: they are {', '.join(names)}")
         for name, value in params.items():
             setattr(self, name, value)
         return self
+
+    def _params(self) -> dict[str, Any]:
+        """A copy of the parameters that a file holds: all but ``random_state``."""
+        return {name: decoded(encoded(value)) for name, value in self.get_params().items() if name != "random_state"}
 
     def __repr__(self) -> str:
         changed = {
@@ -91,6 +97,8 @@ class Estimator:
     def save(self, path: Any) -> None:
         """Write the model to a safetensors file: network, parameters and all that was learned; atomically, no pickle.
 
+        The parameters are those that ``fit`` found, not what ``set_params`` has changed since.
+
         Parameters
         ----------
         path : str or path
@@ -107,10 +115,11 @@ class Estimator:
         self._check_fitted()
         files.save(path, self.model_, extras=self._extras(self._learned()))
 
-    def _extras(self, learned: dict[str, Any]) -> dict[str, Any]:
-        """What a file holds besides the network."""
-        params = {name: encoded(value) for name, value in self.get_params().items() if name != "random_state"}
-        return {"estimator": type(self).__name__, "params": params, "learned": learned}
+    def _extras(self, learned: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What a file holds besides the network; the parameters of the last fit when None."""
+        params = self._fit_params if params is None else params
+        described = {name: encoded(value) for name, value in params.items()}
+        return {"estimator": type(self).__name__, "params": described, "learned": learned}
 
     @classmethod
     def load(cls: type[Model], path: Any) -> Model:
@@ -137,7 +146,11 @@ class Estimator:
         state = getattr(self, "random_state", None)
         if isinstance(state, np.random.RandomState):
             state = int(state.randint(_SEEDS))
-        return as_generator(state)
+        try:
+            return as_generator(state)
+        except (TypeError, ValueError) as error:
+            wanted = "an integer of at least 0, a generator or None"
+            raise type(error)(f"random_state must be {wanted}, got {state!r}") from None
 
 
 def load(path: Any) -> Any:
@@ -167,9 +180,9 @@ def load(path: Any) -> Any:
         )
     try:
         estimator = kind(**{name: decoded(value) for name, value in extras["params"].items()})
-        estimator.model_ = saved.build()
+        estimator.model_, estimator._fit_params = saved.build(), estimator._params()
         estimator._adopt(extras["learned"])
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{saved.path!r} must hold a whole {kind.__name__}, got a broken one: {error!r}") from error
     return estimator
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import as_choice, as_flag, as_rate, as_size, dtype_of
+from .._arrays import as_choice, as_flag, as_number, as_rate, as_size, dtype_of
 from ..callbacks import Callback, EarlyStopping
 from ..data import Standardizer, batches
 from ..fitting import fit
@@ -23,7 +23,7 @@ from .backtest import Backtest, naive, naive_scale
 from .conformal import moves
 from .estimator import Estimator, decoded, encoded
 from .linear import Linear, best
-from .series import Examples, as_table, examples, phases
+from .series import Examples, Table, as_table, before, check_columns, examples, phases
 
 Array = np.ndarray
 
@@ -167,7 +167,8 @@ class Forecaster(Estimator):
         Parameters
         ----------
         series : array (T,) or (T, K), or a table of pandas
-            Rows are steps, equally far apart. All K columns are predicted, from all of them.
+            Rows are steps, equally far apart. All K columns are predicted, from all of them. Other tables that the
+            model is given must have the same columns, in the same order.
         y : ignored
             There for scikit-learn.
         exog : array (T, E), optional
@@ -184,7 +185,8 @@ class Forecaster(Estimator):
         """
         self._check_params()
         table = as_table("series", series, self.missing)
-        known = self._as_exog("exog", exog, len(table.values))
+        columns = _as_exog(exog, len(table.values), self.missing)
+        known = columns.values
         inputs = self._look_back(len(table.values))
         rng = self._rng()
         origins = np.arange(inputs, len(table.values) - self.horizon + 1)
@@ -198,16 +200,18 @@ class Forecaster(Estimator):
                 f"and what validates, {self.validation_fraction:g} of them, besides, got {len(table.values)}"
             )
         last = int(origins[trained - 1]) + self.horizon
-        scalers = Standardizer(table.names).fit(table.values[:last]), self._exog_scaler(known[:last])
-        values, seen = scalers[0].transform(table.values), self._scaled_exog(scalers[1], known)
-        found = examples(values, seen, inputs, self.horizon, origins)
+        scaler = Standardizer(table.names).fit(table.values[:last])
+        exog_scaler = Standardizer(columns.names).fit(known[:last]) if columns.names else None
+        values, seen = scaler.transform(table.values), _scaled(exog_scaler, known)
+        found = examples(values, table.gaps, seen, inputs, self.horizon, origins)
         parts = found.take(slice(trained)), found.take(slice(len(origins) - held_out, None))
         partial = self._linear_part(*parts)
         model, history = self._train(partial, *parts, rng, tuple(callbacks))
         core = partial.refitted(found)
         core.offsets = partial.offsets + self._calibration(model, partial, parts[1])
         self._inputs, self._is_column, self._names = inputs, table.is_column, table.names
-        self._scaler, self._exog_scaler_, self._core = *scalers, core
+        self._scaler, self._exog_scaler, self._core = scaler, exog_scaler, core
+        self._fit_params, self._levels = self._params(), _as_levels(self.quantiles)
         self.model_, self.history_, self.baseline_ = model, history, core.kind
         self._values, self._exog, self._row = table.values[-inputs:], known[-inputs:], len(table.values)
         return self
@@ -227,9 +231,7 @@ class Forecaster(Estimator):
             raise ValueError(f"season must be at least 2 steps, got {self.season!r}")
         if self.baseline == "season" and self.season is None:
             raise ValueError("season must be given for baseline='season', got None")
-        levels = tuple(self.quantiles)
-        if 0.5 not in levels or not all(0 < q < 1 for q in levels) or list(levels) != sorted(set(levels)):
-            raise ValueError(f"quantiles must rise within (0, 1) and have 0.5 among them, got {self.quantiles!r}")
+        _as_levels(self.quantiles)
         dtype_of(self.dtype)
 
     def _period(self) -> int:
@@ -254,7 +256,7 @@ class Forecaster(Estimator):
             kinds.append("season")
         kinds = kinds if len(held_out) else kinds[:1]
         chosen = best(kinds, train, held_out if len(held_out) else train, self.season, self.linear)
-        chosen.spread(train, self.quantiles)
+        chosen.spread(train, _as_levels(self.quantiles))
         return chosen
 
     def _train(
@@ -265,14 +267,14 @@ class Forecaster(Estimator):
         rng: np.random.Generator,
         callbacks: tuple[Callback, ...],
     ) -> tuple[Sequential, History]:
-        x = self._network_inputs(core, train)
-        K = train.past.shape[2]
-        model = self._network(x.shape[2], K * len(self.quantiles), rng)
-        loss = _Ahead(self.quantiles, self._offsets(core))
+        x = _network_inputs(core, train, self.dtype)
+        K, levels = train.past.shape[2], _as_levels(self.quantiles)
+        model = self._network(x.shape[2], K * len(levels), rng)
+        loss = _Ahead(levels, _offsets(core, self.dtype))
         data = batches(x, self._targets(core, train), size=self.batch_size, per_step=False)
         validation, before = None, math.inf
         if len(held_out):
-            rows = self._network_inputs(core, held_out), self._targets(core, held_out)
+            rows = _network_inputs(core, held_out, self.dtype), self._targets(core, held_out)
             validation = batches(*rows, size=256, shuffle=False, per_step=False)
             before = evaluate(model, {"loss": loss}, validation)["loss"]
         first = model.params.flat.copy()
@@ -302,64 +304,30 @@ class Forecaster(Estimator):
         stack[-1].params["W"][...] = 0
         return Sequential(stack)
 
-    def _network_inputs(self, core: Linear, given: Examples) -> Array:
-        """(M, inputs + horizon, features): the past relative to its last value, what is known of every step, and a mark
-        of those ahead."""
-        M, T, K = given.past.shape
-        x = np.zeros((M, T + self.horizon, K + 1))
-        x[:, :T, :K], x[:, T:, K] = (given.past - given.past[:, -1:]) / core.unit, 1
-        steps = given.origin[:, None] + np.arange(-T, self.horizon)
-        return np.concatenate([x, given.exog, phases(self.season, steps)], axis=2).astype(self.dtype)
-
     def _targets(self, core: Linear, given: Examples) -> Array:
         """(M, horizon, K) what is left to the network, in units of what the linear part leaves on average."""
         return (core.residuals(given) / core.scale).astype(self.dtype)
-
-    def _offsets(self, core: Linear) -> Array:
-        """(horizon, K·Q) the quantiles that the network corrects."""
-        return core.offsets.reshape(self.horizon, -1).astype(self.dtype)
-
-    def _outputs(self, model: Any, core: Linear, given: Examples) -> Array:
-        """(M, horizon, K, Q) what the linear part leaves, as the network has it, in units of ``core.scale``."""
-        outputs = model(self._network_inputs(core, given))[0][:, -self.horizon :] + self._offsets(core)
-        return outputs.astype(np.float64).reshape(*outputs.shape[:2], -1, len(self.quantiles))
 
     def _calibration(self, model: Any, core: Linear, held_out: Examples) -> Array:
         """(horizon, K, Q) by how much quantiles are to be moved, for each step ahead, after what validates."""
         found = np.zeros_like(core.offsets)
         if len(held_out) < FEW:
             return found
-        off = self._targets(core, held_out)[..., None] - self._outputs(model, core, held_out)
+        off = self._targets(core, held_out)[..., None] - _outputs(model, core, held_out)
         for step, k in np.ndindex(found.shape[:2]):
-            found[step, k] = moves(off[:, step, k], self.quantiles)
+            found[step, k] = moves(off[:, step, k], _as_levels(self.quantiles))
         return found
-
-    # exogenous columns
-
-    def _as_exog(self, name: str, exog: Any, rows: int) -> Array:
-        """(rows, E), E = 0 for None."""
-        if exog is None:
-            return np.empty((rows, 0))
-        values = as_table(name, exog, self.missing).values
-        if len(values) != rows:
-            raise ValueError(f"{name} must have {rows} rows, one for each step, got {len(values)}")
-        return values
-
-    def _exog_scaler(self, exog: Array) -> Standardizer | None:
-        return Standardizer().fit(exog) if exog.shape[1] else None
-
-    def _scaled_exog(self, scaler: Standardizer | None, exog: Array) -> Array:
-        return exog if scaler is None else scaler.transform(exog)
 
     def _ahead(self, exog: Any, steps: int) -> Array:
         """What is known of the steps ahead, (steps, E), checked."""
         E = self._exog.shape[1]
         if exog is None and E:
             raise ValueError(f"exog must have {steps} rows of {E} columns, as the model was fitted with some, got None")
-        values = self._as_exog("exog", exog, steps)
-        if values.shape[1] != E:
-            raise ValueError(f"exog must have {E} columns, as in fit, got {values.shape[1]}")
-        return values
+        table = _as_exog(exog, steps, self._fit_params["missing"])
+        # files of earlier versions have no names of these columns
+        names = None if self._exog_scaler is None else self._exog_scaler.columns
+        check_columns("exog", table.names, tuple(map(str, range(E))) if names is None else names)
+        return table.values
 
     # predict
 
@@ -378,22 +346,26 @@ class Forecaster(Estimator):
         array (steps,) or (steps, K)
             Like the series of fit.
         """
-        found = self.predict_quantiles(steps, exog=exog)
-        return found[..., self.quantiles.index(0.5)]
+        return self._medians(self.predict_quantiles(steps, exog=exog))
+
+    def _medians(self, quantiles: Array) -> Array:
+        """Those among quantiles (..., Q)."""
+        return quantiles[..., self._levels.index(0.5)]
 
     def predict_quantiles(self, steps: int | None = None, *, exog: Any = None) -> Array:
         """All quantiles of what comes next, (steps, Q) or (steps, K, Q); arguments as for `predict`."""
         self._check_fitted()
-        steps = self.horizon if steps is None else as_size("steps", steps)
+        horizon = self._core.horizon
+        steps = horizon if steps is None else as_size("steps", steps)
         known = self._ahead(exog, steps)
-        whole = -(-steps // self.horizon) * self.horizon
+        whole = -(-steps // horizon) * horizon
         # what is not asked for has no columns yet: its last ones stand in, and reach no step before
         known = np.concatenate([self._exog, known, np.repeat(known[-1:], whole - steps, axis=0)])
         values, found = self._values, []
-        for first in range(0, whole, self.horizon):
-            span = known[first : first + self._inputs + self.horizon]
+        for first in range(0, whole, horizon):
+            span = known[first : first + self._inputs + horizon]
             found.append(self._look(values[None], span[None], np.array([self._row + first]))[0])
-            values = np.concatenate([values, found[-1][..., self.quantiles.index(0.5)]])[-self._inputs :]
+            values = np.concatenate([values, self._medians(found[-1])])[-self._inputs :]
         quantiles = np.concatenate(found)[:steps]
         return quantiles[:, 0] if self._is_column else quantiles
 
@@ -413,7 +385,7 @@ class Forecaster(Estimator):
             Where the model was fitted with such columns.
         """
         self._check_fitted()
-        values = self._as_series(series)
+        values = self._as_series(series).values
         known = self._ahead(exog, len(values))
         self._values = np.concatenate([self._values, values])[-self._inputs :]
         self._exog = np.concatenate([self._exog, known])[-self._inputs :]
@@ -427,29 +399,26 @@ class Forecaster(Estimator):
         there is a season. More is better.
         """
         self._check_fitted()
-        values = self._as_series(series)
-        known = self._ahead(exog, len(values))
-        origins = np.arange(self._inputs, len(values) - self.horizon + 1)
+        values, _, _, gaps = self._as_series(series)
+        known, horizon = self._ahead(exog, len(values)), self._core.horizon
+        origins = np.arange(self._inputs, len(values) - horizon + 1)
         if not len(origins):
-            raise ValueError(f"series must have {self._inputs + self.horizon} rows at least, got {len(values)}")
-        given = examples(values, known, self._inputs, self.horizon, origins)
-        found = self._look(given.past, given.exog, given.origin + self._row)[..., self.quantiles.index(0.5)]
+            raise ValueError(f"series must have {self._inputs + horizon} rows at least, got {len(values)}")
+        given = examples(values, gaps, known, self._inputs, horizon, origins)
+        found = self._medians(self._look(given.past, given.exog, given.origin + self._row))
         return -float((np.abs(given.future - found) / self._scaler.scale_).mean())
 
-    def _as_series(self, series: Any) -> Array:
-        """(T, K), of as many columns as in fit."""
-        values = as_table("series", series, self.missing).values
-        if values.shape[1] != len(self._names):
-            raise ValueError(f"series must have {len(self._names)} columns, as in fit, got {values.shape[1]}")
-        return values
+    def _as_series(self, series: Any) -> Table:
+        """A table with the columns of fit."""
+        table = as_table("series", series, self._fit_params["missing"])
+        check_columns("series", table.names, self._names)
+        return table
 
     def _look(self, past: Array, exog: Array, origin: Array) -> Array:
         """Quantiles (M, horizon, K, Q), rising, for pasts (M, inputs, K) in the series' own units."""
         core = self._core
-        if exog.shape[2]:
-            exog = self._scaled_exog(self._exog_scaler_, exog)
-        given = Examples(self._scaler.transform(past), exog, origin, None)
-        spread = self._outputs(self.model_, core, given) * core.scale[:, None]
+        given = Examples(self._scaler.transform(past), _scaled(self._exog_scaler, exog), origin, None)
+        spread = _outputs(self.model_, core, given) * core.scale[:, None]
         found = np.sort(spread + core.predict(given)[..., None], axis=3)
         return found * self._scaler.scale_[:, None] + self._scaler.mean_[:, None]
 
@@ -460,7 +429,8 @@ class Forecaster(Estimator):
     ) -> Backtest:
         """How good forecasts would have been: train on the beginning, then forecast from one row after another.
 
-        This model stays as it is; one with the same parameters is trained.
+        This model stays as it is; one with the same parameters is trained. A gap that is filled holds, before each
+        origin, nothing of what comes after it.
 
         Parameters
         ----------
@@ -488,30 +458,28 @@ class Forecaster(Estimator):
         """
         table = as_table("series", series, self.missing)
         T, period = len(table.values), self._period()
-        known = self._as_exog("exog", exog, T)
-        first = round(start * T) if isinstance(start, float) else as_size("start", start)
+        known = _as_exog(exog, T, self.missing).values
+        first = round(as_number("start", start) * T) if isinstance(start, float) else as_size("start", start)
         origins = np.arange(first, T - self.horizon + 1, as_size("stride", stride))
         if not period < first or not len(origins):
             wanted = f"rows {period + 1}..{T - self.horizon}, with a season before and a horizon after"
             raise ValueError(f"start must lie in {wanted}, got {first}")
         every = len(origins) if refit is None else as_size("refit", refit)
-        found = []
+        found, given = [], np.where(table.gaps, np.nan, table.values)
         for k in range(0, len(origins), every):
             at = origins[k : k + every]
-            model = type(self)(**self.get_params()).fit(
-                table.values[: at[0]], exog=known[: at[0]] if known.shape[1] else None
-            )
-            given = examples(table.values, known, model._inputs, self.horizon, at)
-            found.append(model._look(given.past, given.exog, at))
-        quantiles = np.concatenate(found)
+            model = type(self)(**self.get_params()).fit(given[: at[0]], exog=known[: at[0]] if known.shape[1] else None)
+            seen = examples(table.values, table.gaps, known, model._inputs, self.horizon, at)
+            found.append(model._look(seen.past, seen.exog, at))
+        quantiles, levels = np.concatenate(found), _as_levels(self.quantiles)
         return Backtest(
             origins,
             table.values[origins[:, None] + np.arange(self.horizon)],
-            quantiles[..., self.quantiles.index(0.5)],
-            naive(table.values, origins, self.horizon, period),
+            quantiles[..., levels.index(0.5)],
+            naive(before(table.values, table.gaps, origins, period), self.horizon),
             quantiles,
-            tuple(self.quantiles),
-            naive_scale(table.values[:first], period),
+            levels,
+            naive_scale(before(table.values, table.gaps, origins[:1], first)[0], period),
         )
 
     def plot(self, steps: int | None = None, *, exog: Any = None, history: Any = None, path: Any = None) -> Any:
@@ -538,14 +506,14 @@ class Forecaster(Estimator):
         from .forecast_plot import draw
 
         found = self.predict_quantiles(steps, exog=exog)
-        past = self._values if history is None else self._as_series(history)
+        past = self._values if history is None else self._as_series(history).values
         quantiles = found[:, None] if self._is_column else found
-        return draw(past, quantiles, tuple(self.quantiles), self._names, self._row, path)
+        return draw(past, quantiles, self._levels, self._names, self._row, path)
 
     # files
 
     def _learned(self) -> dict[str, Any]:
-        exog = None if self._exog_scaler_ is None else self._exog_scaler_.to_dict()
+        exog = None if self._exog_scaler is None else self._exog_scaler.to_dict()
         numbers = {"inputs": self._inputs, "row": self._row, "is_column": self._is_column}
         arrays = {"values": encoded(self._values), "exog": encoded(self._exog), "exog_scaler": exog}
         return numbers | arrays | {"scaler": self._scaler.to_dict(), "core": self._core.to_dict()}
@@ -556,10 +524,10 @@ class Forecaster(Estimator):
         self._names = tuple(self._scaler.columns or ())
         self._values, self._exog = decoded(learned["values"]), decoded(learned["exog"])
         kept = learned["exog_scaler"]
-        self._exog_scaler_ = None if kept is None else Standardizer.from_dict(kept)
+        self._exog_scaler = None if kept is None else Standardizer.from_dict(kept)
         self._core = Linear.from_dict(learned["core"], self.season)
-        self.baseline_ = self._core.kind
-        K, E, Q = len(self._names), self._exog.shape[1], len(self.quantiles)
+        self.baseline_, self._levels = self._core.kind, _as_levels(self.quantiles)
+        K, E, Q = len(self._names), self._exog.shape[1], len(self._levels)
         features = K + 1 + E + phases(self.season, np.zeros(1)).shape[1]
         wanted = (self._inputs, K), (self._inputs, E), features, K * Q, (self.horizon, K, Q), len(self._scaler.mean_)
         network_ = self.model_.input_size, self.model_.output_size
@@ -572,3 +540,48 @@ class Forecaster(Estimator):
         tags.target_tags.required = False
         tags.input_tags.string = tags.input_tags.three_d_array = False
         return tags
+
+
+def _as_levels(quantiles: Any) -> tuple[float, ...]:
+    """The parameter ``quantiles``, checked."""
+    if not isinstance(quantiles, (tuple, list, np.ndarray)) or np.ndim(quantiles) != 1:
+        raise TypeError(f"quantiles must be a tuple of numbers, got {quantiles!r}")
+    levels = tuple(as_number(f"quantiles[{k}]", q) for k, q in enumerate(quantiles))
+    if 0.5 not in levels or not all(0 < q < 1 for q in levels) or list(levels) != sorted(set(levels)):
+        raise ValueError(f"quantiles must rise within (0, 1) and have 0.5 among them, got {quantiles!r}")
+    return levels
+
+
+def _as_exog(exog: Any, rows: int, missing: str) -> Table:
+    """A table of as many rows; of no column for None."""
+    if exog is None:
+        return Table(np.empty((rows, 0)), (), False, np.empty((rows, 0), bool))
+    table = as_table("exog", exog, missing)
+    if len(table.values) != rows:
+        raise ValueError(f"exog must have {rows} rows, one for each step, got {len(table.values)}")
+    return table
+
+
+def _scaled(scaler: Standardizer | None, exog: Array) -> Array:
+    return exog if scaler is None else scaler.transform(exog)
+
+
+def _network_inputs(core: Linear, given: Examples, dtype: Any) -> Array:
+    """(M, inputs + horizon, features): the past relative to its last value, what is known of every step, and a mark of
+    those ahead."""
+    M, T, K = given.past.shape
+    x = np.zeros((M, T + core.horizon, K + 1))
+    x[:, :T, :K], x[:, T:, K] = (given.past - given.past[:, -1:]) / core.unit, 1
+    steps = given.origin[:, None] + np.arange(-T, core.horizon)
+    return np.concatenate([x, given.exog, phases(core.season, steps)], axis=2).astype(dtype)
+
+
+def _offsets(core: Linear, dtype: Any) -> Array:
+    """(horizon, K·Q) the quantiles that the network corrects."""
+    return core.offsets.reshape(core.horizon, -1).astype(dtype)
+
+
+def _outputs(model: Sequential, core: Linear, given: Examples) -> Array:
+    """(M, horizon, K, Q) what the linear part leaves, as the network has it, in units of ``core.scale``."""
+    outputs = model(_network_inputs(core, given, model.dtype))[0][:, -core.horizon :] + _offsets(core, model.dtype)
+    return outputs.astype(np.float64).reshape(len(outputs), *core.offsets.shape)

@@ -20,34 +20,76 @@ Sequences = Array | list[Array]  # (N, T, D) or (N, T), or one array per sequenc
 
 def is_ragged(X: Any) -> bool:
     """Whether X is a list of sequences, each of a length of its own."""
-    return isinstance(X, (list, tuple)) and bool(X) and all(np.ndim(x) >= 1 or isinstance(x, str) for x in X)
+    return isinstance(X, (list, tuple)) and bool(X) and all(isinstance(x, (list, tuple, str)) or np.ndim(x) for x in X)
 
 
-def holds_text(X: Any) -> bool:
-    """Whether X is a list (or array, or column of a table) of strings, or of lists of them."""
-    first = next((x for x in X if isinstance(x, str) or np.size(x)), None)
-    if isinstance(first, (list, tuple)):
-        return isinstance(first[0], str)
-    return isinstance(first, str) or (isinstance(first, np.ndarray) and first.dtype.kind == "U")
+def holds_text(X: Any) -> bool | None:
+    """Whether X is a list (or array) of strings, or of lists of them; None where all its sequences are empty."""
+    if isinstance(X, np.ndarray):
+        return X.dtype.kind == "U"
+    if any(isinstance(x, str) for x in X):
+        return True
+    filled: Any = next((x for x in X if not _is_empty(x)), [])
+    if isinstance(filled, np.ndarray):
+        return isinstance(filled.flat[0], str)
+    if isinstance(filled, (list, tuple)):
+        return isinstance(filled[0], str) if filled else None
+    return False
 
 
-def as_data(X: Any) -> Any:
-    """X as a list, a tuple or an array, which is what all else here takes."""
+def _is_empty(x: Any) -> bool:
+    return not x.size if isinstance(x, np.ndarray) else hasattr(x, "__len__") and not len(x)
+
+
+def as_data(X: Any, name: str = "X") -> Any:
+    """X as a list, a tuple or an array, which is what all else here takes; a column of texts or arrays as a list."""
     if isinstance(X, str):
-        raise TypeError("X must be a list of texts, got one string")
+        raise TypeError(f"{name} must be a list of texts, got one string")
     if hasattr(X, "tocsr"):
-        raise TypeError("X must be dense: a sparse array was passed, use X.toarray() to make it dense")
-    return X if isinstance(X, (list, tuple)) else np.asarray(X)
+        raise TypeError(f"{name} must be dense: a sparse array was passed, use X.toarray() to make it dense")
+    if isinstance(X, (list, tuple)):
+        return X
+    array = np.asarray(X)
+    if not array.ndim:
+        raise TypeError(f"{name} must be a list or an array, got {X!r}")
+    return list(array) if array.ndim == 1 and array.dtype.kind in "OT" else array
+
+
+def column_names(X: Any) -> Array | None:
+    """Names of a table's columns, (C,) strings; None where they are not strings, or X is no table with names."""
+    names = [] if getattr(X, "columns", None) is None else list(X.columns)
+    return np.array(names, object) if names and all(isinstance(name, str) for name in names) else None
+
+
+def check_names(wanted: Array | None, found: Array | None) -> None:
+    """Raise where both have names of columns and they differ; the messages are those of scikit-learn."""
+    if wanted is None or found is None or np.array_equal(wanted, found):
+        return
+    text = "The feature names should match those that were passed during fit.\n"
+    unseen, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
+    for kind, names in (("unseen at fit time", unseen), ("seen at fit time, yet now missing", missing)):
+        if names:
+            text += f"Feature names {kind}:\n" + "".join(f"- {name}\n" for name in names)
+    if not unseen and not missing:
+        text += "Feature names must be in the same order as they were in fit.\n"
+    raise ValueError(text)
 
 
 def as_numbers(name: str, value: Any) -> Array:
     """``value`` as an array of float64, or float32 where it is one; errors are those scikit-learn expects."""
-    array = np.asarray(as_data(value))
+    if isinstance(value, str):
+        raise TypeError(f"{name} must hold numbers, got {value!r}")
+    data = as_data(value, name)
+    try:
+        array = np.asarray(data)
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must hold numbers: {error}") from error
     if array.dtype.kind == "c":
         raise ValueError(f"{name} must hold real numbers. Complex data not supported")
     if array.dtype == np.float32:
         return array
-    if array.dtype.kind not in "biufO":
+    if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     return array.astype(np.float64)
 
@@ -97,13 +139,15 @@ class NumberEncoder:
 
     def _ragged(self, X: Any) -> list[Array]:
         parts = [as_numbers(f"X[{k}]", x) for k, x in enumerate(X)]
-        parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-        for k, part in enumerate(parts):
-            if part.ndim != 2 or part.shape[1] != parts[0].shape[1] or not part.shape[1]:
-                wanted = f"(T, {parts[0].shape[1]})" if k and parts[0].ndim == 2 else "(T, D)"
-                raise ValueError(f"X[{k}] must have shape {wanted}, got {part.shape}")
-        if not any(len(part) for part in parts):
+        filled = [part for part in parts if len(part)]
+        if not filled and not self.size:
             raise ValueError("X must have steps: all its sequences are empty")
+        D = (1 if filled[0].ndim == 1 else filled[0].shape[-1]) if filled else self.size
+        # an empty sequence may come without its features
+        parts = [part.reshape(-1, 1 if len(part) else D) if part.ndim == 1 else part for part in parts]
+        for k, part in enumerate(parts):
+            if part.ndim != 2 or part.shape[1] != D or not D:
+                raise ValueError(f"X[{k}] must have shape (T, {D if k and D else 'D'}), got {part.shape}")
         return parts
 
     def fit(self, X: Any, rows: Array) -> NumberEncoder:
@@ -194,10 +238,15 @@ def table_width(X: Any) -> int:
 
 
 def _is_table(X: Any) -> bool:
-    if isinstance(X, (list, tuple)):
+    if not isinstance(X, (list, tuple)):
+        return np.ndim(X) == 2
+    if not is_ragged(X) or isinstance(X[0], np.ndarray) or _is_empty(X[0]):
+        return False
+    try:
         sizes = {np.shape(x) for x in X}
-        return len(sizes) == 1 and len(next(iter(sizes))) == 1 and not isinstance(X[0], np.ndarray)
-    return np.ndim(X) == 2
+    except ValueError:  # a sequence whose steps are not alike
+        return False
+    return len(sizes) == 1 and len(next(iter(sizes))) == 1
 
 
 def take(sequences: Sequences, rows: Array) -> Sequences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -146,7 +147,8 @@ class LanguageModel(Estimator):
         Parameters
         ----------
         text : str or path
-            The text, or a file with it, in UTF-8. A string of one line that names a file is a path.
+            The text, or a file with it, in UTF-8; a byte order mark at its beginning is none of it. A string of one
+            line that names a file is a path.
         y : ignored
             There for scikit-learn.
         callbacks : sequence of Callback
@@ -166,7 +168,7 @@ class LanguageModel(Estimator):
             The file cannot be read.
         """
         self._check_params()
-        tokens = self._split(read_text(text))
+        tokens, params = _split(read_text(text), self.level), self._params()
         cut = len(tokens) - math.floor(self.validation_fraction * len(tokens))
         if cut < self.steps + 1:
             wanted = f"{self.steps + 1} tokens to learn from, for updates of {self.steps} steps"
@@ -176,7 +178,7 @@ class LanguageModel(Estimator):
         train = self._batches(codes[:cut], self.batch_size, self.steps, restart=RESTART)
         held_out = self._batches(codes[cut:], self.batch_size, CHUNK) if len(codes) - cut > 1 else None
         model = self._network(len(vocabulary), rng)
-        extras = self._extras(_described(vocabulary))
+        extras = self._extras(_described(vocabulary), params)
         if resume is not None and (files.load_extras(resume) or {}).get("learned") != extras["learned"]:
             raise ValueError(f"{os.fspath(resume)!r} must be of a training with the same text, got another vocabulary")
         rate = self.learning_rate or LEARNING_RATES[self.cell]
@@ -200,7 +202,7 @@ class LanguageModel(Estimator):
             seed=rng,
             resume=resume,
         )
-        self.model_, self.vocabulary_, self.history_ = model, vocabulary, history
+        self.model_, self.vocabulary_, self.history_, self._fit_params = model, vocabulary, history, params
         return self
 
     def loss(self, text: Any) -> float:
@@ -218,7 +220,7 @@ class LanguageModel(Estimator):
             A character that the model does not know; fewer than two tokens.
         """
         self._check_fitted()
-        tokens = self._split(read_text(text))
+        tokens = _split(read_text(text), self._fit_params["level"])
         if len(tokens) < 2:
             raise ValueError(f"text must have at least 2 tokens, got {len(tokens)}")
         batches = self._batches(self.vocabulary_.encode(tokens), 32, CHUNK, STREAM)
@@ -296,31 +298,27 @@ class LanguageModel(Estimator):
             raise TypeError(f"prompt must be a string, got {prompt!r}")
         sampler = Sampler(temperature, top_k, top_p)
         count = None if length is None else as_size("length", length, 0)
-        tokens = self._split(prompt) or self._beginning()
+        tokens = _split(prompt, self._fit_params["level"]) or self._beginning()
         return self._write(self.vocabulary_.encode(tokens), tokens[-1], count, sampler, as_generator(seed))
 
     def _write(
         self, codes: Array, before: str, count: int | None, sampler: Sampler, rng: np.random.Generator
     ) -> Iterator[str]:
         model = self.model_.untied() if isinstance(self.model_, Tied) else self.model_
-        session, code = Session(model), int(codes[-1])
+        session, code, has_words = Session(model), int(codes[-1]), isinstance(self.vocabulary_, Tokens)
         if len(codes) > 1:
             session(codes[:-1])
         while count is None or count > 0:
             logits = session.step([code])[0]
-            if self.level == "word":
+            if has_words:
                 logits[0] = -np.inf
             code = sampler.draw(logits, rng)
             token = self._token(code)
-            yield token if self.level == "char" else spaced(before, token)
+            yield spaced(before, token) if has_words else token
             before = token
             count = None if count is None else count - 1
 
     # tokens
-
-    def _split(self, text: str) -> Any:
-        """The tokens of a text."""
-        return text if self.level == "char" else words(text)
 
     def _token(self, code: int) -> str:
         vocabulary = self.vocabulary_
@@ -352,6 +350,9 @@ class LanguageModel(Estimator):
             as_rate(name, getattr(self, name))
         for name in ("tied", "progress"):
             as_flag(name, getattr(self, name))
+        as_size("min_count", self.min_count)
+        if self.max_tokens is not None:
+            as_size("max_tokens", self.max_tokens, 2)
         for name in ("seconds", "learning_rate"):
             if getattr(self, name) is not None:
                 as_number_in(name, getattr(self, name), 0, open_end=True)
@@ -389,7 +390,9 @@ class LanguageModel(Estimator):
         return _described(self.vocabulary_)
 
     def _adopt(self, learned: dict[str, Any]) -> None:
-        vocabulary: Any = Vocabulary(learned["characters"]) if self.level == "char" else Tokens(learned["tokens"])
+        vocabulary: Any = (
+            Vocabulary("".join(learned["characters"])) if self.level == "char" else Tokens(learned["tokens"])
+        )
         if len(vocabulary) != self.model_.output_size:
             got = f"{len(vocabulary)} tokens and a network with outputs for {self.model_.output_size}"
             raise ValueError(f"the vocabulary must fit the network, got {got}")
@@ -402,10 +405,18 @@ class LanguageModel(Estimator):
         return tags
 
 
+def _split(text: str, level: str) -> Any:
+    """The tokens of a text."""
+    return text if level == "char" else words(text)
+
+
 def _described(vocabulary: Vocabulary | Tokens) -> dict[str, Any]:
-    if isinstance(vocabulary, Vocabulary):
-        return {"characters": vocabulary.characters}
-    return {"tokens": vocabulary.to_list()}
+    """What JSON can hold of a vocabulary."""
+    if isinstance(vocabulary, Tokens):
+        return {"tokens": vocabulary.to_list()}
+    characters = vocabulary.characters
+    # JSON makes one character of two halves of a surrogate pair that come together
+    return {"characters": characters if json.loads(json.dumps(characters)) == characters else list(characters)}
 
 
 def read_text(text: Any) -> str:
@@ -424,7 +435,7 @@ def read_text(text: Any) -> str:
         raise TypeError(f"text must be a string or a path, got {type(text).__name__}")
     if path is not None:
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{os.fspath(path)!r} must be text in UTF-8: {error}") from error
     if not text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..recurrent import GRU, LSTM, SimpleRNN
 
 CELLS: dict[str, type[Any]] = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 POOLINGS = ("last", "mean", "max", "attention")
+GIVEN = ("input_size", "hidden_size", "dtype", "seed")  # options of a recurrent layer that are a model's own
 
 
 def scans(
@@ -34,13 +36,24 @@ def scans(
 ) -> list[Layer]:
     """Recurrent layers on top of each other, with dropout before each."""
     kind = CELLS[as_choice("cell", cell, tuple(CELLS))]
+    options = {} if options is None else _as_options(options, kind)
     stack: list[Layer] = []
     for _ in range(as_size("layers", layers)):
         stack += dropouts(dropout)
-        scan = kind(input_size, hidden, dtype=dtype, seed=rng, **(options or {}))
+        scan = kind(input_size, hidden, dtype=dtype, seed=rng, **options)
         stack.append(Bidirectional(scan, seed=rng) if bidirectional else scan)
         input_size = stack[-1].output_size
     return stack
+
+
+def _as_options(options: Any, kind: type[Any]) -> Mapping[str, Any]:
+    """More options of a recurrent layer, by their names; those that the models give themselves are not among them."""
+    if not isinstance(options, Mapping):
+        raise TypeError(f"cell_options must be a dict of options of {kind.__name__}, or None, got {options!r}")
+    known = [name for name in inspect.signature(kind).parameters if name not in GIVEN]
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"cell_options must be options of {kind.__name__}, {', '.join(known)}, got {unknown[0]!r}")
+    return options
 
 
 def pooling_layer(

@@ -60,9 +60,8 @@ class PooledEstimator(SequenceEstimator):
         layers = self.model_.layers
         at = next((k for k, layer in enumerate(layers) if isinstance(layer, Attention)), None)
         if at is None:
-            raise ValueError(
-                f"attention_weights needs pooling='attention', got {self._chosen(self._encoder)['pooling']!r}"
-            )
+            found = self._chosen(self._encoder, self._fit_params)["pooling"]
+            raise ValueError(f"attention_weights needs a fit with pooling='attention', got {found!r}")
 
         def run(x: Array, lengths: Array | None) -> Array:
             for layer in layers[:at]:
@@ -139,6 +138,8 @@ class SequenceClassifier(PooledEstimator, LabelEstimator):
         The network.
     history_ : History
         Losses and accuracy of every epoch.
+    feature_names_in_ : array (T,) of str
+        Names of the columns, where X was a table with names: another table must have the same, in the same order.
 
     Notes
     -----
@@ -176,8 +177,8 @@ class SequenceClassifier(PooledEstimator, LabelEstimator):
             Wrong parameters or data, NaN and labels of only one class among them; before any training.
         """
         self._check_params()
-        X, labels = as_data(X), as_labels("y", y)
-        rng, N = self._rng(), len(X)
+        N, labels = len(as_data(X)), as_labels("y", y)
+        rng = self._rng()
         check_count("y", len(labels), N)
         classes, numbers = classes_of(labels)
         held_out = held_out_rows(N, self.validation_fraction, rng, numbers)
@@ -261,8 +262,7 @@ class SequenceRegressor(PooledEstimator):
             Wrong parameters or data, NaN among it; before any training.
         """
         self._check_params()
-        X, rng = as_data(X), self._rng()
-        N = len(X)
+        N, rng = len(as_data(X)), self._rng()
         values, is_column = as_columns("y", y, N), np.asarray(y).ndim == 1
         held_out = held_out_rows(N, self.validation_fraction, rng)
         scaler = Standardizer().fit(np.delete(values, held_out, axis=0))
@@ -277,7 +277,8 @@ class SequenceRegressor(PooledEstimator):
     def predict(self, X: Any) -> Array:
         """(N,) or (N, K), like the y of fit."""
         outputs = self._outputs(X)
-        values = self._scaler.inverse_transform(np.array(outputs, np.float64).reshape(len(outputs), -1))
+        shape = len(outputs), len(self._scaler.mean_)
+        values = self._scaler.inverse_transform(np.array(outputs, np.float64).reshape(shape))
         return values[:, 0] if self._is_column else values
 
     def score(self, X: Any, y: Any) -> float:

@@ -39,8 +39,8 @@ class Ridge:
 
     def weights(self, penalty: float) -> tuple[Array, Array]:
         """A (P, R) and a (R,); the penalty counts in mean squared singular values of x."""
-        kept = self._s > 1e-10 * self._s.max(initial=0.0)
-        s = self._s[kept]
-        shrunk = (s / (s * s + penalty * self._unit))[:, None] * self._uy[kept]
+        squares = self._s * self._s
+        kept = squares > 1e-20 * squares.max(initial=0.0)
+        shrunk = (self._s[kept] / (squares[kept] + penalty * self._unit))[:, None] * self._uy[kept]
         A = self._vt[kept].T @ shrunk
         return A, self._y - self._x @ A

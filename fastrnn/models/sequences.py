@@ -75,8 +75,10 @@ class SequenceEstimator(Estimator):
         as_choice("cell", self.cell, tuple(network.CELLS))
         for name in ("hidden", "layers", "embedding", "batch_size", "patience"):
             as_size(name, getattr(self, name))
-        if self.epochs is not None:
-            as_size("epochs", self.epochs)
+        as_size("min_count", self.min_count)
+        for name, least in (("epochs", 1), ("max_tokens", 2)):
+            if getattr(self, name) is not None:
+                as_size(name, getattr(self, name), least)
         for name in ("dropout", "token_dropout", "validation_fraction"):
             if name == "validation_fraction" or getattr(self, name) is not None:
                 as_rate(name, getattr(self, name))
@@ -92,15 +94,15 @@ class SequenceEstimator(Estimator):
             raise ValueError("token_dropout must be 0 where X holds numbers")
         return inputs.NumberEncoder(self.standardize, self.max_length)
 
-    def _chosen(self, encoder: inputs.Encoder) -> dict[str, Any]:
-        """The parameters that depend on what X holds where they are None."""
+    def _chosen(self, encoder: inputs.Encoder, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the parameters that depend on what X holds where they are None."""
         defaults = TEXT_DEFAULTS if isinstance(encoder, inputs.TokenEncoder) else NUMBER_DEFAULTS
-        given = {name: getattr(self, name, None) for name in defaults}
+        given = {name: params.get(name) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _network(self, encoder: inputs.Encoder, outputs: int, rng: np.random.Generator) -> Sequential:
         stack: list[Layer] = []
-        chosen = self._chosen(encoder)
+        chosen = self._chosen(encoder, self.get_params())
         if isinstance(encoder, inputs.TokenEncoder):
             stack.append(Embedding(len(encoder.tokens), self.embedding, dtype=self.dtype, seed=rng))
         size = stack[0].output_size if stack else encoder.size  # type: ignore[union-attr]
@@ -131,6 +133,7 @@ class SequenceEstimator(Estimator):
         callbacks: tuple[Callback, ...],
     ) -> tuple[inputs.Encoder, Sequential, History]:
         """Encoder, network and history; ``held_out`` are the rows of X that validate."""
+        X = inputs.as_data(X)
         rows = np.setdiff1d(np.arange(len(X)), held_out)
         encoder = self._new_encoder(X).fit(X, rows)
         sequences = encoder.transform(X, self.dtype)
@@ -140,7 +143,7 @@ class SequenceEstimator(Estimator):
             return _batches(sequences, targets, chosen, self.batch_size if shuffle else ROWS, shuffle, per_step)
 
         train: Any = part(rows, True)
-        chosen = self._chosen(encoder)
+        chosen = self._chosen(encoder, self.get_params())
         epochs = chosen["epochs"]
         if chosen["token_dropout"]:
             train = _Dropping(train, chosen["token_dropout"])
@@ -166,23 +169,32 @@ class SequenceEstimator(Estimator):
 
     def _finish(self, X: Any, encoder: inputs.Encoder, model: Sequential, history: History) -> None:
         """Take over what a training found, once all of it has gone well."""
-        self._encoder, self.model_, self.history_ = encoder, model, history
-        if isinstance(encoder, inputs.NumberEncoder):
-            self.n_features_in_ = encoder.width or encoder.size
+        self._encoder, self.model_, self.history_, self._fit_params = encoder, model, history, self._params()
+        self._describe_features(inputs.column_names(X))
+
+    def _describe_features(self, names: Array | None) -> None:
+        """Set what scikit-learn asks for of the features: their number where X holds numbers, and their names."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+        if isinstance(self._encoder, inputs.NumberEncoder):
+            self.n_features_in_ = self._encoder.width or self._encoder.size
+        if names is not None:
+            self.feature_names_in_ = names
 
     # outputs
 
     def _sequences(self, X: Any) -> inputs.Sequences:
         self._check_fitted()
+        inputs.check_names(getattr(self, "feature_names_in_", None), inputs.column_names(X))
         X = inputs.as_data(X)
         is_text = isinstance(self._encoder, inputs.TokenEncoder)
-        if is_text != inputs.holds_text(X) and len(X):
+        if inputs.holds_text(X) not in (None, is_text) and len(X):
             raise TypeError(f"X must hold {'texts' if is_text else 'numbers'}, as in fit")
         found, wanted = inputs.table_width(X), getattr(self._encoder, "width", 0)
         if found and wanted and found != wanted:
             name = type(self).__name__
             raise ValueError(f"X has {found} features, but {name} is expecting {wanted} features as input")
-        return self._encoder.transform(X, self.dtype)
+        return self._encoder.transform(X, self.model_.dtype)
 
     def _each(self, sequences: inputs.Sequences, run: Callable[[Array, Array | None], Array]) -> list[Any]:
         """``run(x, lengths)`` over batches of like length; what it gives for every row, in the order of the rows."""
@@ -192,17 +204,9 @@ class SequenceEstimator(Estimator):
             rows = order[first : first + ROWS]
             chosen = inputs.take(sequences, rows)
             x, given = pad(chosen) if isinstance(chosen, list) else (chosen, None)
-            if isinstance(chosen, list):
-                x = self._typed(x)
             for k, value in zip(rows, run(x, given), strict=True):
                 found[k] = value
         return found
-
-    def _typed(self, x: Array) -> Array:
-        """x of a batch in the network's kind of numbers, also where all its sequences are empty."""
-        if isinstance(self._encoder, inputs.TokenEncoder):
-            return x.astype(np.int64, copy=False)
-        return x.astype(self.dtype, copy=False).reshape(*x.shape[:2], self._encoder.size)
 
     def _outputs(self, X: Any) -> list[Array]:
         """The network's output for every sequence: (K,), or (T, K) without pooling."""
@@ -211,7 +215,8 @@ class SequenceEstimator(Estimator):
     # files
 
     def _learned(self) -> dict[str, Any]:
-        return {"encoder": self._encoder.to_dict()}
+        names = getattr(self, "feature_names_in_", None)
+        return {"encoder": self._encoder.to_dict(), "columns": None if names is None else names.tolist()}
 
     def _adopt(self, learned: dict[str, Any]) -> None:
         kept = learned["encoder"]
@@ -233,7 +238,8 @@ class SequenceEstimator(Estimator):
                 raise ValueError(f"the scaler must have {numbers.size} columns, got {len(numbers.scaler.mean_)}")
         if self.model_.input_size != numbers.size:
             raise ValueError(f"the network takes {self.model_.input_size} features, the scaler {numbers.size}")
-        self._encoder, self.n_features_in_ = numbers, numbers.width or numbers.size
+        self._encoder, names = numbers, learned.get("columns")  # files of earlier versions have none
+        self._describe_features(None if names is None else np.array(names, object))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -23,11 +23,14 @@ class Table(NamedTuple):
         Of the columns.
     is_column : bool
         It came as (T,).
+    gaps : array (T, K) of bool
+        Where values were filled in.
     """
 
     values: Array
     names: tuple[str, ...]
     is_column: bool
+    gaps: Array
 
 
 def as_table(name: str, series: Any, missing: str) -> Table:
@@ -39,7 +42,10 @@ def as_table(name: str, series: Any, missing: str) -> Table:
         Another shape, no numbers; NaN or infinity, with its column and row, unless they are to be interpolated.
     """
     columns = getattr(series, "columns", None)
-    array = np.asarray(series)
+    try:
+        array = np.asarray(series)
+    except ValueError as error:
+        raise ValueError(f"{name} must have shape (T,) or (T, K), got rows that are not alike: {error}") from error
     if array.dtype.kind not in "biufO":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     try:
@@ -52,7 +58,16 @@ def as_table(name: str, series: Any, missing: str) -> Table:
     names = tuple(map(str, range(table.shape[1]) if columns is None else columns))
     values = _interpolated(name, table, names) if missing == "interpolate" else table
     _check_finite(name, values, names)
-    return Table(values, names, array.ndim == 1)
+    return Table(values, names, array.ndim == 1, np.isnan(table))
+
+
+def check_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise unless there are as many columns as in fit, and where both have names, the same ones."""
+    if len(found) != len(wanted):
+        raise ValueError(f"{name} must have {len(wanted)} columns, as in fit, got {len(found)}")
+    unnamed = list(map(str, range(len(wanted))))
+    if list(found) != list(wanted) and unnamed not in (list(found), list(wanted)):
+        raise ValueError(f"{name} must have the columns {', '.join(wanted)}, as in fit, got {', '.join(found)}")
 
 
 def _check_finite(name: str, values: Array, names: Sequence[str]) -> None:
@@ -118,11 +133,34 @@ class Examples(NamedTuple):
         return Examples(self.past[rows], self.exog[rows], self.origin[rows], future)
 
 
-def examples(values: Array, exog: Array, inputs: int, horizon: int, origins: Array) -> Examples:
-    """The examples of a series (T, K), with columns that are known beforehand (T, E), at these origins."""
+def before(values: Array, gaps: Array, origins: Array, steps: int) -> Array:
+    """The rows of a series (T, K) before each origin, (M, steps, K), as they were known there.
+
+    A gap that reaches up to the origin holds the last value before it: what came after it is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.models.series import before
+    >>> values, gaps = np.array([[1.0], [2.0], [3.0]]), np.array([[False], [True], [False]])
+    >>> before(values, gaps, np.array([2, 3]), 2)[:, :, 0].tolist()
+    [[1.0, 1.0], [2.0, 3.0]]
+    """
+    at = np.asarray(origins)
+    back = at[:, None] + np.arange(-steps, 0)
+    if not gaps.any():
+        return values[back]
+    last = np.maximum.accumulate(np.where(gaps, 0, np.arange(len(values))[:, None]), axis=0)
+    known = np.minimum(back[:, :, None], last[at - 1][:, None])
+    return values[known, np.arange(values.shape[1])]
+
+
+def examples(values: Array, gaps: Array, exog: Array, inputs: int, horizon: int, origins: Array) -> Examples:
+    """The examples of a series (T, K) with gaps that are filled, and with columns that are known beforehand (T, E), at
+    these origins."""
     at = np.asarray(origins)[:, None]
-    back, ahead = at + np.arange(-inputs, 0), at + np.arange(horizon)
-    return Examples(values[back], exog[np.concatenate([back, ahead], axis=1)], at[:, 0], values[ahead])
+    span, ahead = at + np.arange(-inputs, horizon), at + np.arange(horizon)
+    return Examples(before(values, gaps, origins, inputs), exog[span], at[:, 0], values[ahead])
 
 
 def anchors(kind: str, past: Array, horizon: int, season: int) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from ..elementwise import softmax
 from ..layer import Layer
 from . import network
 from .classes import LabelEstimator
-from .inputs import as_data, lengths_of
+from .inputs import Encoder, as_data, lengths_of
 from .sequences import held_out_rows
 from .targets import as_labels, check_count, classes_of, plain
 
@@ -113,12 +113,13 @@ class SequenceTagger(LabelEstimator):
             Wrong parameters or data: labels that are not one for each step, or all of one class; before any training.
         """
         self._check_params()
-        X, rng = as_data(X), self._rng()
-        labels = self._labels(X, y)
-        classes, numbers = classes_of(np.concatenate(labels))
+        data, rng = as_data(X), self._rng()
+        labels = self._labels(self._new_encoder(data), data, y)
+        classes, numbers = classes_of(_joined(labels))
         targets = np.split(numbers, np.cumsum([len(part) for part in labels])[:-1])
-        shaped = np.stack(targets) if isinstance(X, np.ndarray) and X.ndim > 1 else targets
-        held_out = held_out_rows(len(X), self.validation_fraction, rng)
+        shaped = np.stack(targets) if isinstance(data, np.ndarray) and data.ndim > 1 else targets
+        held_out = held_out_rows(len(data), self.validation_fraction, rng)
+        held_out = held_out[[len(labels[k]) > 0 for k in held_out]]  # an empty sequence says nothing
         self._fit_classes(X, classes, numbers, shaped, held_out, rng, per_step=True, callbacks=tuple(callbacks))
         return self
 
@@ -128,9 +129,9 @@ class SequenceTagger(LabelEstimator):
 
     def predict(self, X: Any) -> Any:
         """The likeliest label of every step: (N, T) where X is an array of numbers, else a list of arrays (T_n,)."""
-        X = as_data(X)
         found = [self._likeliest(logits) for logits in self._logits(X)]
-        return np.stack(found) if isinstance(X, np.ndarray) and X.ndim > 1 else found
+        data = as_data(X)
+        return np.stack(found) if isinstance(data, np.ndarray) and data.ndim > 1 else found
 
     def score(self, X: Any, y: Any) -> float:
         """Share of the steps whose label is predicted right."""
@@ -148,10 +149,9 @@ class SequenceTagger(LabelEstimator):
         Report
             Label -> measures; ``print`` shows a table.
         """
-        X = as_data(X)
         predicted = [self._likeliest(logits) for logits in self._logits(X)]
-        labels = self._labels(X, y)
-        return Report(np.concatenate(labels), np.concatenate(predicted))
+        labels = self._labels(self._encoder, as_data(X), y)
+        return Report(_joined(labels), _joined(predicted))
 
     def _logits(self, X: Any) -> list[Array]:
         """(T_n, K) float64 for every sequence, without what padding there was."""
@@ -159,17 +159,18 @@ class SequenceTagger(LabelEstimator):
         found = self._each(sequences, lambda x, lengths: self.model_(x, lengths=lengths)[0])
         return [part[:T].astype(np.float64) for part, T in zip(found, lengths_of(sequences), strict=True)]
 
-    def _labels(self, X: Any, y: Any) -> list[Array]:
-        """The labels of every sequence, one for each step that is read."""
+    def _labels(self, encoder: Encoder, X: Any, y: Any) -> list[Array]:
+        """The labels of every sequence, one for each step that the encoder reads."""
         if y is None or isinstance(y, str) or not hasattr(y, "__len__"):
             raise ValueError(f"y must have a label for every step, got {type(y).__name__}")
+        y = as_data(y, "y")
         check_count("y", len(y), len(X))
-        steps = lengths_of(self._new_encoder(X).read(X))
+        steps = lengths_of(encoder.read(X))
         labels = []
         for k, (part, T) in enumerate(zip(y, steps, strict=True)):
             found = as_labels(f"y[{k}]", part)
-            found = found[: self.max_length]
-            if len(found) != min(T, self.max_length or T):
+            found = found[: encoder.max_length]
+            if len(found) != min(T, encoder.max_length or T):
                 raise ValueError(f"y[{k}] must have {T} labels, one for each step of X[{k}], got {len(found)}")
             labels.append(found)
         return labels
@@ -179,3 +180,8 @@ class SequenceTagger(LabelEstimator):
         tags.target_tags.two_d_labels = True
         tags.input_tags.two_d_array = tags.input_tags.three_d_array = True
         return tags
+
+
+def _joined(labels: list[Array]) -> Array:
+    """Those of all sequences, one after another; an empty sequence has no say in what kind they are."""
+    return np.concatenate([part for part in labels if len(part)] or [np.empty(0)])

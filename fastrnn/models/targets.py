@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import as_number
 from .inputs import as_numbers
 
 Array = np.ndarray
@@ -18,9 +19,13 @@ def as_labels(name: str, y: Any) -> Array:
     """y as (N,) labels: strings, integers, bool."""
     if y is None:
         raise ValueError(f"{name} must be given: this model requires y to be passed, but the target y is None")
-    labels = np.asarray(y)
-    if labels.dtype == object and all(isinstance(label, str) for label in labels.ravel()):
-        labels = labels.astype(str)
+    try:
+        labels = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"{name} must have shape (N,), one label per sequence: {error}") from error
+    # of a list with strings NumPy makes strings of all the rest, NaN too
+    if labels.dtype.kind in "OT" or (labels.dtype.kind == "U" and isinstance(y, (list, tuple))):
+        labels = _of_one_kind(name, np.asarray(y, object))
     if labels.ndim == 2 and labels.shape[1] == 1:
         _warn_of_column(name, labels.shape)
         labels = labels[:, 0]
@@ -31,6 +36,21 @@ def as_labels(name: str, y: Any) -> Array:
         if np.any(labels != np.floor(labels)):
             raise ValueError(f"{name} must hold labels. Unknown label type: numbers that are no integers")
     return labels
+
+
+def _of_one_kind(name: str, labels: Array) -> Array:
+    """Labels (dtype object) as an array of strings, of bool or of numbers."""
+    for k, label in enumerate(labels.ravel()):
+        is_nan = isinstance(label, (float, np.floating)) and np.isnan(label)
+        if label is None or is_nan or type(label).__name__ in ("NAType", "NaTType"):
+            raise ValueError(f"{name} must have a label everywhere, got {label!r} at [{k}]")
+    kinds = {"str" if isinstance(label, str) else type(plain(label)).__name__ for label in labels.ravel()}
+    if kinds <= {"str"}:
+        return labels.astype(str)
+    if kinds not in ({"bool"}, {"int"}, {"float"}, {"int", "float"}):
+        wanted = "labels of one kind, strings, integers or bool"
+        raise ValueError(f"{name} must hold {wanted}, got {', '.join(sorted(kinds))}")
+    return np.array(labels.tolist())
 
 
 def as_columns(name: str, y: Any, N: int) -> Array:
@@ -79,7 +99,7 @@ def class_weights(chosen: Any, classes: Array, numbers: Array) -> list[float] | 
         raise ValueError(f"class_weight must have classes of y, {list(known)}, got {plain(strange[0])!r}")
     weights = np.ones(len(classes))
     for label, weight in chosen.items():
-        weights[known[label]] = weight
+        weights[known[label]] = as_number(f"class_weight[{plain(label)!r}]", weight)
     if not np.all(np.isfinite(weights) & (weights >= 0)):
         raise ValueError(f"class_weight must hold numbers of at least 0, got {chosen!r}")
     return weights.tolist()
