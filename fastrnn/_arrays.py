@@ -104,15 +104,15 @@ def as_rate(name: str, value: Any) -> float:
     return rate
 
 
-def as_lengths(lengths: Any, N: int, T: int) -> np.ndarray:
+def as_lengths(lengths: Any, N: int, T: int, name: str = "lengths") -> np.ndarray:
     """Return ``lengths`` as (N,) int64, each 0..T, or raise."""
-    array = as_integers("lengths", lengths)
+    array = as_integers(name, lengths)
     if array.shape != (N,):
-        raise ValueError(f"lengths must have shape ({N},), got {array.shape}")
+        raise ValueError(f"{name} must have shape ({N},), got {array.shape}")
     outside = (array < 0) | (array > T)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
-        raise ValueError(f"lengths must lie in 0..{T}, got {int(array[row])} in row {row}")
+        raise ValueError(f"{name} must lie in 0..{T}, got {int(array[row])} in row {row}")
     return array.astype(np.int64)
 
 

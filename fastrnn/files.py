@@ -261,7 +261,7 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
         arrays: list[Array] = []
         metadata["training"] = json.dumps(flattened(training, arrays))
         tensors |= {f"training/{k}": np.ascontiguousarray(array) for k, array in enumerate(arrays)}
-    with _replacing(target) as temporary:
+    with replacing(target) as temporary:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
@@ -289,7 +289,7 @@ def check_writable(path: str) -> None:
 
 
 @contextmanager
-def _replacing(target: str) -> Iterator[Path]:
+def replacing(target: str) -> Iterator[Path]:
     """A new file beside ``target``, which takes its place and permissions at the end; removed after an error."""
     path = Path(os.path.realpath(target))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")

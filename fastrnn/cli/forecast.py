@@ -326,5 +326,5 @@ def _draw(path: str, model: Any, series: Series, steps: Timeline, time_name: str
     last.set_xlabel(time_name)
     if len(series.columns) == 1:
         last.set_title(series.columns[0])
-    with files._replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format=_kind(path))

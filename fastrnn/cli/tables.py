@@ -153,7 +153,7 @@ def write_table(path: str, rows: Iterable[Sequence[Any]]) -> None:
     elif is_stream(path):
         Path(path).write_text(made.getvalue(), encoding="utf-8", newline="")
     else:
-        with files._replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text(made.getvalue(), encoding="utf-8", newline="")
 
 

@@ -128,6 +128,19 @@ class TestKerasFile:
             load(path)
 
 
+class TestArguments:
+    @pytest.mark.parametrize("path", [3, None])
+    def test_path(self, path):
+        with pytest.raises(TypeError, match=f"path must be a path, .*got {path}"):
+            load(path)
+
+    def test_arrays_that_the_config_has_no_layer_for(self, lstm, tmp_path):
+        data = _weights_file({"lstm": to_weights(lstm), "dense": to_weights(Dense(H, 2)), "dropout": []})
+        (tmp_path / "m.weights.h5").write_bytes(data)
+        with pytest.raises(ValueError, match=r"config must have a layer for every one .*, got none for dense$"):
+            load(tmp_path / "m.weights.h5", _model_config(_lstm_config()))
+
+
 class TestDamage:
     def test_every_cut(self, weights, tmp_path):
         whole = _archive(tmp_path / "m.keras", _model_config(_lstm_config()), weights).read_bytes()
@@ -255,6 +268,12 @@ class TestKeras2:
         with pytest.raises(ValueError, match=r"config must be given for .*w\.h5, which holds weights only"):
             load(tmp_path / "w.h5")
         self._assert_same(load(tmp_path / "w.h5", {"layers": self._config()}), layers)
+
+    def test_arrays_that_the_config_has_no_layer_for(self, tmp_path):
+        with h5py.File(tmp_path / "w.h5", "w") as file:
+            self._write(file, {name: to_weights(layer) for name, layer in self._layers().items()})
+        with pytest.raises(ValueError, match=r"a layer for every one of the file's, got none for dense_1"):
+            load(tmp_path / "w.h5", {"layers": self._config()[:2]})
 
     def test_functional_model(self, tmp_path):
         layers, config, before = self._layers(), self._config(), "input_1"

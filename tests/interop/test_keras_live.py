@@ -245,6 +245,27 @@ def test_functions_behind_a_dense(function, apart):
     assert scaled_error(from_layer(model)(_x())[0], _numpy(model(_x()))) <= TOLERANCE
 
 
+@pytest.mark.parametrize("functional", [False, True])
+def test_norms_that_the_layers_before_tell_of(functional, tmp_path):
+    """The features as axis 1 behind a layer's last output, and a normalisation without weights."""
+    pytest.importorskip("h5py")
+    layers = [
+        L.LSTM(H),
+        L.LayerNormalization(axis=1),
+        L.BatchNormalization(axis=1),
+        L.Dense(3),
+        L.LayerNormalization(center=False, scale=False),
+        L.Dense(2),
+    ]
+    x = first = keras.Input((T, D))
+    for layer in layers if functional else []:
+        x = layer(x)
+    model = keras.Model(first, x) if functional else keras.Sequential([first, *layers])
+    _random_positive(model).save(tmp_path / "m.keras")
+    for found in (from_layer(model), load(tmp_path / "m.keras")):
+        assert scaled_error(found(_x())[0], _numpy(model(_x()))) <= 2 * TOLERANCE
+
+
 def test_what_comes_of_a_model():
     model = from_layer(_sequential("classifier"))
     assert isinstance(model, MaskedSequential) and model.mask_value == 0

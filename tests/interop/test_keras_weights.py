@@ -133,6 +133,26 @@ def test_errors_name_the_array(weights, kind, message):
         from_weights(weights, kind)
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (LSTM(D, H, output_activation="relu"), "layer must be one that Keras has, .* with output_activation='relu'"),
+        (SimpleRNN(D, H, activation="thresholded_relu"), "activation must be one that .*, got 'thresholded_relu' in"),
+        (GRU(D, H, activation=("elu", 0.5)), r"activation must be one that .*, got \('elu', 0\.5\) in GRU"),
+        (Bidirectional(LSTM(D, H, recurrent_activation="scaled_tanh")), "recurrent_activation must be .* in LSTM"),
+    ],
+    ids=repr,
+)
+def test_options_that_keras_does_not_have(layer, message):
+    with pytest.raises(ValueError, match=message):
+        to_weights(layer)
+
+
+def test_activations_that_keras_has():
+    for option in ("elu", "hard_sigmoid", ("hard_sigmoid", 0.2, 0.5), ("leaky_relu", 0.2), "linear"):
+        assert len(to_weights(LSTM(D, H, activation=option, recurrent_activation="hard_sigmoid"))) == 3
+
+
 def test_reset_after_must_fit_the_bias():
     with pytest.raises(ValueError, match=r"reset_after=True does not fit weights\[2\] of shape \(12,\)"):
         from_weights([_normal(D, 12), _normal(H, 12), _normal(12)], reset_after=True)

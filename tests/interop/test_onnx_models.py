@@ -19,6 +19,7 @@ from fastrnn import (
     Embedding,
     LastStep,
     LayerNorm,
+    MaskedSequential,
     Sequential,
     SimpleRNN,
 )
@@ -109,6 +110,9 @@ class TestExport:
         x = an_input(model)
         got = run(tmp_path / "m.onnx", x=x, lengths=LENGTHS.astype(np.int32))["y"]
         assert scaled_error(got, model(x, lengths=LENGTHS)[0]) <= TOLERANCE
+        back = load(tmp_path / "m.onnx")
+        assert isinstance(back, Sequential)
+        assert scaled_error(back(x, lengths=LENGTHS)[0], model(x, lengths=LENGTHS)[0]) <= TOLERANCE
 
     def test_round_trip(self, name, tmp_path):
         model = made(name)
@@ -154,13 +158,28 @@ def test_states(name, tmp_path):
 
 
 def test_batch_norm_is_what_inference_makes_of_it(tmp_path):
-    model = Sequential([GRU(D, H, seed=0), BatchNorm(H)])
-    norm, rng = model.layers[1], np.random.default_rng(2)
-    norm.params.update(gain=rng.normal(size=H).astype("f4"), b=rng.normal(size=H).astype("f4"))
-    norm.buffers["mean"][...], norm.buffers["var"][...] = rng.normal(size=H), rng.uniform(0.5, 2, H)
+    model, rng = Sequential([BatchNorm(D), GRU(D, H, seed=0), BatchNorm(H)]), np.random.default_rng(2)
+    for norm in model.layers[::2]:
+        size = norm.input_size
+        norm.params.update(gain=rng.normal(size=size).astype("f4"), b=rng.normal(size=size).astype("f4"))
+        norm.buffers["mean"][...], norm.buffers["var"][...] = rng.normal(size=size), rng.uniform(0.5, 2, size)
     export(model, tmp_path / "m.onnx")
     x = an_input(model)
     assert scaled_error(run(tmp_path / "m.onnx", x=x)["y"], model(x)[0]) <= TOLERANCE
+    back = load(tmp_path / "m.onnx")
+    assert [type(layer) for layer in back.layers] == [BatchNorm, GRU, BatchNorm]
+    assert scaled_error(back(x)[0], model(x)[0]) <= TOLERANCE
+
+
+def test_a_mask_is_of_no_account_with_lengths(tmp_path):
+    model = Sequential([MaskedSequential([Embedding(11, D, seed=0), GRU(D, H, seed=1)]), Dense(H, 2, seed=2)])
+    with pytest.raises(ValueError, match=r"lengths must be True for a model with a mask_value, .* MaskedSequential\("):
+        export(model, tmp_path / "m.onnx")
+    export(model, tmp_path / "m.onnx", lengths=True)
+    x = an_input(model)
+    x[:, 1] = 0
+    got = run(tmp_path / "m.onnx", x=x, lengths=LENGTHS.astype(np.int32))["y"]
+    assert scaled_error(got, model(x, lengths=LENGTHS)[0]) <= TOLERANCE
 
 
 FUNCTIONS = [
@@ -218,8 +237,7 @@ def test_options_of_cells(backend, name, both, tmp_path):
     export(model, tmp_path / "m.onnx")
     x = an_input(model)
     assert scaled_error(run(tmp_path / "m.onnx", x=x)["y"], model(x)[0]) <= 5 * TOLERANCE
-    if "trainable_state" not in options:  # a loaded model takes its state from the caller
-        assert scaled_error(load(tmp_path / "m.onnx")(x)[0], model(x)[0]) <= 5 * TOLERANCE
+    assert scaled_error(load(tmp_path / "m.onnx")(x)[0], model(x)[0]) <= 5 * TOLERANCE
 
 
 class TestExportErrors:
@@ -250,6 +268,32 @@ class TestExportErrors:
             export(3, tmp_path / "m.onnx")
         with pytest.raises(TypeError, match=r"model must hold layers that ONNX has, got Attention\("):
             export(fastrnn.Sequential([GRU(D, H), fastrnn.Attention(H, 3)]), tmp_path / "m.onnx")
+
+    def test_arguments(self, tmp_path):
+        model, path = GRU(D, H), tmp_path / "m.onnx"
+        for error, message, arguments in (
+            (TypeError, "path must be a path, .*got 3", {"path": 3}),
+            (TypeError, "name must be a string, got 3", {"path": path, "name": 3}),
+            (ValueError, "name must not be empty", {"path": path, "name": ""}),
+            (IsADirectoryError, "it is a folder", {"path": tmp_path}),
+            (FileNotFoundError, "there is no folder", {"path": tmp_path / "none" / "m.onnx"}),
+        ):
+            with pytest.raises(error, match=message):
+                export(model, **arguments)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_file_that_cannot_be_written_leaves_the_old_one(self, tmp_path):
+        resource = pytest.importorskip("resource")
+        path = tmp_path / "m.onnx"
+        path.write_bytes(b"old")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                export(GRU(D, H), path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def _graph(nodes, arrays, inputs=(("x", (T, N, D)),), outputs=("y",)):

@@ -208,6 +208,17 @@ def test_float64_and_float16():
     ).all()
 
 
+@pytest.mark.parametrize("operator", GATES)
+@pytest.mark.parametrize(("steps", "rows"), [(0, 2), (2, 0), (0, 0)])
+def test_no_steps_and_no_rows(backend, operator, steps, rows):
+    for layout in (0, 1):
+        inputs = arrays(operator, 2, ("B",)) | {"X": np.zeros((rows, steps, D) if layout else (steps, rows, D), "f4")}
+        found = run_node(make_node(operator, inputs, direction="bidirectional", layout=layout), inputs)
+        assert found["Y"].shape == ((rows, steps, 2, H) if layout else (steps, 2, rows, H))
+        for name in OUTPUTS[operator][1:]:
+            assert found[name].shape == ((rows, 2, H) if layout else (2, rows, H)) and not found[name].any()
+
+
 class TestErrors:
     def _run(self, operator="LSTM", changes=None, **attributes):
         inputs = arrays(operator) | (changes or {})
@@ -221,6 +232,10 @@ class TestErrors:
             ({"clip": -1.0}, r"clip must be greater than 0, got -1\.0"),
             ({"clip": 0.0}, r"clip must be greater than 0, got 0\.0"),
             ({"input_forget": 2}, "input_forget must be 0 or 1, got 2"),
+            ({"direction": 3}, "direction must be of type STRING, got INT"),
+            ({"activations": [1.0]}, "activations must be of type STRINGS, got FLOATS"),
+            ({"clip": "a"}, "clip must be of type FLOAT, got STRING"),
+            ({"layout": "a"}, "layout must be of type INT, got STRING"),
             ({"output_sequence": 1}, "LSTM must not have attribute output_sequence"),
             ({"linear_before_reset": 1}, "LSTM must not have attribute linear_before_reset"),
             ({"activations": ["Tanh"]}, "activations must be 3 names, got 1: Tanh"),
@@ -240,16 +255,21 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"X": np.zeros((T, N, D + 1), "f4")}, r"x must have shape \(T, N, 3\), got \(5, 4, 4\)"),
+            ({"X": np.zeros((T, N, D + 1), "f4")}, r"X must have shape \(T, N, 3\), got \(5, 4, 4\)"),
+            ({"X": np.zeros((T, D), "f4")}, r"X must have shape \(T, N, 3\), got \(5, 3\)"),
+            ({"X": [[1.0], [1.0, 2.0]]}, "X must be one array"),
+            ({"R": [[1.0], [1.0, 2.0]]}, "R must be one array"),
             ({"W": np.zeros((1, 4 * H + 1, D), "f4")}, r"W must have shape \(1, 16, D\), got \(1, 17, 3\)"),
             ({"R": np.zeros((2, 4 * H, H), "f4")}, r"R must have shape \(1, G\*H, H\), got \(2, 16, 4\)"),
             ({"R": np.zeros((1, 4 * H, H + 1), "f4")}, r"R must have shape \(1, 16, 4\), got \(1, 16, 5\)"),
             ({"B": np.zeros((1, 4 * H), "f4")}, r"B must have shape \(1, 32\), got \(1, 16\)"),
             ({"P": np.zeros((1, 4 * H), "f4")}, r"P must have shape \(1, 12\), got \(1, 16\)"),
             ({"initial_h": np.zeros((1, N + 1, H), "f4")}, r"initial_h must have shape \(1, 4, 4\), got \(1, 5, 4\)"),
-            ({"sequence_lens": np.array([1, 2, 3, 6])}, "lengths must lie in 0..5, got 6 in row 3"),
+            ({"sequence_lens": np.array([1, 2, 3, 6])}, "sequence_lens must lie in 0..5, got 6 in row 3"),
+            ({"sequence_lens": np.array([1, 2])}, r"sequence_lens must have shape \(4,\), got \(2,\)"),
             ({"W": None}, "inputs must hold X, W and R, got none for W"),
             ({"Z": np.zeros(3)}, "inputs must be among X, .* for LSTM, got Z"),
+            ({3: np.zeros(3), "Z": np.zeros(3)}, "inputs must be among X, .* for LSTM, got 3, Z"),
         ],
     )
     def test_inputs(self, changes, message):
@@ -262,6 +282,10 @@ class TestErrors:
             self._run(changes={"X": np.zeros((T, N, D))})
         with pytest.raises(TypeError, match=r"X must be .*, got int64"):
             self._run(changes={"X": np.zeros((T, N, D), int)})
+        with pytest.raises(TypeError, match="sequence_lens must hold integers, got float64"):
+            self._run(changes={"sequence_lens": np.ones(N)})
+        with pytest.raises(TypeError, match="inputs must be a mapping from ONNX's names to arrays, got list"):
+            run_node(onnx.helper.make_node("RNN", ["X"], ["Y"]), [1])
 
     def test_other_operators(self):
         with pytest.raises(ValueError, match="node must be an RNN, LSTM or GRU, got Relu"):

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence  # noqa: E402
 
 from fastrnn.interop.torch import GRU, LSTM, RNN, dropin, scan  # noqa: E402
@@ -418,6 +419,17 @@ def test_a_state_of_a_packed_batch_with_too_many_rows(kind):
         ours(pack_sequence([torch.zeros(3, 3)]), torch.zeros(1, 2, 4))
 
 
+@pytest.mark.parametrize("kind", ["gru", "rnn"])
+def test_a_state_in_a_tuple_is_that_of_an_lstm_only(kind):
+    messages = []
+    for module in pair(kind, 3, 4, dtype=torch.float32):
+        with warnings.catch_warnings(), pytest.raises(AttributeError) as error:
+            warnings.simplefilter("error")
+            module(torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4),))
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
 def test_half_precision_is_pytorchs_and_said_once(kind):
     theirs, ours = (module.bfloat16() for module in pair(kind, 3, 4))
     x = torch.ones(5, 2, 3, dtype=torch.bfloat16)
@@ -487,3 +499,19 @@ def test_transforms_are_pytorchs(kind):
     with pytest.warns(UserWarning, match="transforms"):
         gradient = torch.func.grad(lambda x: ours(x)[0].sum())(x)
     assert_same([torch.func.grad(lambda x: theirs(x)[0].sum())(x)], [gradient])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["gru", "rnn"])  # PyTorch's LSTM has no forward mode
+def test_forward_mode_is_pytorchs(kind, calls):
+    theirs, ours = pair(kind, 3, 4)
+    x, direction = torch.randn(2, 5, 2, 3, dtype=torch.float64)
+    tangents = []
+    with forward_ad.dual_level(), pytest.warns(UserWarning, match="forward-mode"):
+        for module in (theirs, ours):
+            y = module(forward_ad.make_dual(x, direction))[0]
+            tangents.append([part.detach() for part in forward_ad.unpack_dual(y)])
+    assert_same(*tangents)
+    assert not calls
+    ours(x)
+    assert calls

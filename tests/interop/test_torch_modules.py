@@ -228,6 +228,10 @@ def test_modules_that_have_no_equal(what):
         from_module(module)
 
 
+def two(fwd, bwd):
+    return fastrnn.Bidirectional((fwd, bwd))
+
+
 BAD_LAYERS = {
     "reset": (lambda: fastrnn.GRU(3, 4, reset_after=False), ValueError, "reset_after must be left at .*, got False"),
     "peephole": (lambda: fastrnn.LSTM(3, 4, peephole="full"), ValueError, "peephole must be left at .*, got 'full'"),
@@ -240,6 +244,31 @@ BAD_LAYERS = {
         "reverse must be False outside of a Bidirectional",
     ),
     "merge": (lambda: fastrnn.Bidirectional(fastrnn.GRU(3, 4), "sum"), ValueError, "merge must be 'concat'.*got 'sum'"),
+    "activations": (
+        lambda: two(fastrnn.SimpleRNN(3, 4), fastrnn.SimpleRNN(3, 4, activation="relu", reverse=True)),
+        ValueError,
+        r"activation must be the same in both directions .*, got SimpleRNN\(3, 4\) and .*'relu'",
+    ),
+    "classes": (
+        lambda: two(fastrnn.GRU(3, 4), fastrnn.LSTM(3, 4, reverse=True)),
+        ValueError,
+        "layer must be of one class in both directions",
+    ),
+    "sizes": (
+        lambda: two(fastrnn.GRU(3, 4), fastrnn.GRU(3, 5, reverse=True)),
+        ValueError,
+        "hidden_size must be the same in both directions",
+    ),
+    "projections": (
+        lambda: fastrnn.Sequential([two(fastrnn.LSTM(3, 4), fastrnn.LSTM(3, 4, proj_size=2, reverse=True))]),
+        ValueError,
+        "proj_size must be the same in both directions",
+    ),
+    "mask": (
+        lambda: fastrnn.Sequential([fastrnn.MaskedSequential([fastrnn.GRU(3, 4)])]),
+        ValueError,
+        r"layer must be a stack without a mask_value, .* got MaskedSequential\(",
+    ),
     "shared": (lambda: fastrnn.Dropout(0.2, shared_time=True), ValueError, "shared_time must be False"),
     "softmax": (lambda: fastrnn.Activation(3, "softmax"), ValueError, "activation must be one of tanh, .*'softmax'"),
     "affine": (lambda: fastrnn.Activation(3, "affine"), ValueError, "activation must be one of tanh, .*got 'affine'"),
@@ -350,6 +379,22 @@ BAD_STATES = {
         "bias_hh_l0 must hold float.*int32",
     ),
     "dtypes": (with_("bias_hh_l0", torch.zeros(16).double()), TypeError, "one dtype, got float32, float64"),
+    "no axes": (with_("weight_ih_l0", torch.zeros(())), ValueError, r"weight_ih_l0 must have 2 axes, got shape \(\)"),
+    "kinds": (
+        lambda s: s.update(nn.GRU(4, 4, 2).state_dict(), **{n: v for n, v in s.items() if "_l0" in n}),
+        ValueError,
+        "weight_hh_l1 must fit layer 0, LSTM with H=4, got GRU with H=4",
+    ),
+    "units": (
+        lambda s: s.update({f"{n[:-1]}1": v for n, v in nn.LSTM(4, 5).state_dict().items()}),
+        ValueError,
+        "weight_hh_l1 must fit layer 0, LSTM with H=4, got LSTM with H=5",
+    ),
+    "some biases": (
+        lambda s: [s.pop(n) for n in ("bias_ih_l1", "bias_hh_l1")],
+        ValueError,
+        "weights must hold biases in all layers or in none, got none beside weight_ih_l1",
+    ),
 }
 
 
@@ -371,6 +416,23 @@ def test_prefixes_that_are_not_there(tmp_path):
         load_state_dict(path)
     with pytest.raises(ValueError, match="there is no weight_ih_l0"):
         load_state_dict({"a": np.zeros(3)}, "b")
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.RNN])
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prefix": 3}, TypeError, "prefix must be a string, got 3"),
+        ({"nonlinearity": "sigmoid"}, ValueError, "nonlinearity must be one of 'tanh', 'relu', got 'sigmoid'"),
+        ({"nonlinearity": 3}, TypeError, "nonlinearity must be one of 'tanh', 'relu', got 3"),
+        ({"dropout": 7}, ValueError, "dropout must be at least 0 and below 1, got 7"),
+        ({"dropout": "a"}, TypeError, "dropout must be a number, got 'a'"),
+    ],
+)
+def test_options_that_no_module_has(make, options, error, message):
+    for layers in (1, 2):
+        with pytest.raises(error, match=message):
+            load_state_dict(make(3, 4, layers).state_dict(), **options)
 
 
 def test_sources_that_are_none():

@@ -16,24 +16,13 @@ from ...layer import Array, Layer
 from ...masking import MaskedSequential
 from ...pooling import LastStep
 from ...sequential import Sequential
-from .weights import from_weights
+from .weights import FUNCTIONS, HARD_SIGMOID_2, from_weights
 
 Config = Mapping[str, Any]
 
-_FUNCTIONS: dict[str, Any] = {
-    "tanh": "tanh",
-    "relu": "relu",
-    "sigmoid": "sigmoid",
-    "linear": "linear",
-    "softsign": "softsign",
-    "softplus": "softplus",
-    "hard_sigmoid": ("hard_sigmoid", 1 / 6, 0.5),
-    "leaky_relu": ("leaky_relu", 0.2),
-    "elu": ("elu", 1.0),
-}
-_HARD_SIGMOID_2 = ("hard_sigmoid", 0.2, 0.5)  # until Keras 3
 _DENSE_FUNCTIONS = ("tanh", "relu", "sigmoid")
 _SCANS = ("SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU")
+_NORMS = ("LayerNormalization", "BatchNormalization")
 
 
 @dataclass(frozen=True)
@@ -45,10 +34,10 @@ class Source:
     def function(self, where: str, value: Any) -> Any:
         """An activation of a config as our option."""
         name = "linear" if value is None else value
-        if not isinstance(name, str) or name not in _FUNCTIONS:
-            known = ", ".join(map(repr, _FUNCTIONS))
+        if not isinstance(name, str) or name not in FUNCTIONS:
+            known = ", ".join(map(repr, FUNCTIONS))
             raise ValueError(f"{where} must be one of {known}, got {_called(value)}")
-        return _HARD_SIGMOID_2 if self.before_3 and name == "hard_sigmoid" else _FUNCTIONS[name]
+        return HARD_SIGMOID_2 if self.before_3 and name == "hard_sigmoid" else FUNCTIONS[name]
 
 
 def _called(value: Any) -> str:
@@ -137,10 +126,15 @@ def _layer_function(name: str, function: Any, source: Source) -> Any:
     return "softmax" if function == "softmax" else source.function(f"{name}: activation", function)
 
 
+def _axis(config: Config) -> Any:
+    """Of a normalisation: a number where it is one axis, in a list or not."""
+    axis = config.get("axis", -1)
+    return axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+
+
 def _norm(name: str, kind: str, config: Config, weights: Sequence[Array]) -> Layer:
     """Normalisation over the features; a missing gamma is 1, a missing beta 0."""
-    axis = config.get("axis", -1)
-    axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+    axis = _axis(config)
     if axis not in (-1, 2):
         raise ValueError(f"{name}: axis must be -1, the features, got {axis}")
     if config.get("rms_scaling") or config.get("renorm"):
@@ -170,7 +164,7 @@ def layer_of(name: str, kind: str, config: Config, weights: Sequence[Array], sou
         return _dense(name, config["layer"]["config"], weights, source)
     if kind == "Embedding":
         return [from_weights(weights, "Embedding")]
-    if kind in ("LayerNormalization", "BatchNormalization"):
+    if kind in _NORMS:
         return [_norm(name, kind, config, weights)]
     raise ValueError(f"{name}: {kind} is not a layer that can be imported")
 
@@ -320,10 +314,22 @@ class _Chain:
         inner = config["layer"]["config"] if kind == "Bidirectional" else config
         if kind in (*_SCANS, "Bidirectional") and inner.get("dropout"):
             self.layers.append(Dropout(inner["dropout"], shared_time=True))
+        if kind in _NORMS and self.layers:
+            config, weights = self._norm(kind, config, weights)
         found = layer_of(where, kind, config, weights, self.source)
         self.layers += found
         if kind in (*_SCANS, "Bidirectional"):
             self._end(where, kind, inner, found[0])
+
+    def _norm(self, kind: str, config: Config, weights: Sequence[Array]) -> tuple[Config, Sequence[Array]]:
+        """What only the layers before tell of a normalisation: where the features are, and how many."""
+        if any(isinstance(layer, LastStep) for layer in self.layers) and _axis(config) == 1:
+            config = {**config, "axis": -1}
+        before = next((layer for layer in reversed(self.layers) if layer.output_size), None)
+        is_bare = kind == "LayerNormalization" and not (config.get("scale", True) or config.get("center", True))
+        if is_bare and before is not None:
+            config, weights = {**config, "scale": True}, [*weights, np.ones(before.output_size, before.dtype)]
+        return config, weights
 
     def _end(self, where: str, kind: str, config: Config, layer: Layer) -> None:
         """Behind a scan that gives its last output only: take that."""

@@ -21,12 +21,13 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...files import as_path
 from ...layer import Array, Layer
 from ...sequential import Sequential
 from .configs import Config, Source, model_of, names_of
@@ -60,14 +61,16 @@ def load(path: str | os.PathLike[str], config: Any = None) -> Sequential:
     Raises
     ------
     ValueError
-        The file is damaged or no Keras file, a layer or option cannot be imported, arrays do not fit the config, or
-        their order cannot be told; the message names it.
+        The file is damaged or no Keras file, a layer or option cannot be imported, arrays do not fit the config or
+        have no layer in it, or their order cannot be told; the message names it.
+    TypeError
+        ``path`` is no path, or ``config`` none of the above.
     ImportError
         h5py is not installed.
     OSError
         The file cannot be read.
     """
-    path = Path(path)
+    path = Path(as_path("path", path))
     with path.open("rb") as file:
         start = file.read(len(_HDF5))
     if start == _HDF5:
@@ -155,7 +158,10 @@ def _from_hdf5(stream: Any, size: int, name: str, config: Config | None, source:
     config = found.config if config is None else config
     if config is None:
         raise ValueError(f"config must be given for {name}, which holds weights only")
-    return model_of(config, found.weights, found.source)
+    model = model_of(config, found.weights, found.source)
+    names = {key for key, _ in names_of(config)}
+    _check_all_used(key for key, arrays in found.weights.items() if arrays and key not in names)
+    return model
 
 
 class _Layer:
@@ -241,8 +247,16 @@ def _assembled(found: list[_Layer], config: Config, source: Source) -> Sequentia
         kind = _snake_case(entry["class_name"])
         group = f"{kind}_{counts[kind]}" if counts[kind] else kind
         counts[kind] += 1
-        weights[name] = groups.get(group, [])
-    return model_of(config, weights, source)
+        weights[name] = groups.pop(group, [])
+    model = model_of(config, weights, source)
+    _check_all_used(group for group, arrays in groups.items() if arrays)
+    return model
+
+
+def _check_all_used(left: Iterable[str]) -> None:
+    """Raise where arrays are left over."""
+    if names := ", ".join(sorted(left)):
+        raise ValueError(f"config must have a layer for every one of the file's, got none for {names}")
 
 
 _GUESSED_LIMIT = 16

@@ -15,6 +15,7 @@ import numpy as np
 
 from ... import init
 from ..._arrays import as_choice, as_shape
+from ...activations import as_function
 from ...bidirectional import Bidirectional
 from ...layer import Array, Layer
 from ...layers import Dense, Embedding
@@ -24,6 +25,19 @@ from ...sequential import Sequential
 
 _SCANS: dict[str, tuple[type[RecurrentLayer], int]] = {"SimpleRNN": (SimpleRNN, 1), "LSTM": (LSTM, 4), "GRU": (GRU, 3)}
 _CUDNN = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+FUNCTIONS: dict[str, Any] = {
+    "tanh": "tanh",
+    "relu": "relu",
+    "sigmoid": "sigmoid",
+    "linear": "linear",
+    "softsign": "softsign",
+    "softplus": "softplus",
+    "hard_sigmoid": ("hard_sigmoid", 1 / 6, 0.5),
+    "leaky_relu": ("leaky_relu", 0.2),
+    "elu": ("elu", 1.0),
+}
+"""Keras's activations by its names, as our options."""
+HARD_SIGMOID_2 = ("hard_sigmoid", 0.2, 0.5)  # until Keras 3
 KINDS = (*_SCANS, *_CUDNN, "Bidirectional", "Dense", "Embedding", "LayerNormalization", "BatchNormalization")
 
 
@@ -224,7 +238,15 @@ def _made(
     return Bidirectional((fwd, bwd), merge=merge)
 
 
-_PLAIN = {"clip": None, "layer_norm": False, "weight_drop": 0.0, "zoneout": 0.0, "coupled": False}
+_PLAIN = {
+    "clip": None,
+    "coupled": False,
+    "layer_norm": False,
+    "output_activation": None,
+    "weight_drop": 0.0,
+    "zoneout": 0.0,
+}
+_KNOWN = {as_function("activation", option) for option in (*FUNCTIONS.values(), HARD_SIGMOID_2)}
 
 
 def _scan_weights(layer: RecurrentLayer) -> list[Array]:
@@ -236,6 +258,9 @@ def _scan_weights(layer: RecurrentLayer) -> list[Array]:
     for option, plain in _PLAIN.items():
         if config.get(option, plain) != plain:
             raise ValueError(f"layer must be one that Keras has, got {layer!r} with {option}={config[option]!r}")
+    for option in ("activation", "recurrent_activation"):
+        if option in config and as_function(option, config[option]) not in _KNOWN:
+            raise ValueError(f"{option} must be one that Keras has a name for, got {config[option]!r} in {layer!r}")
     if not isinstance(layer, GRU):
         return [params["W"].copy(), params["U"].copy(), params["b"].copy()]
     b = regated(params["b"])
@@ -262,7 +287,7 @@ def to_weights(layer: Layer) -> list[Array]:
     Raises
     ------
     ValueError
-        The layer has an option or parameters that no Keras layer has.
+        The layer has an option or parameters that no Keras layer has, or an activation that Keras has no name for.
     TypeError
         It is not one of the layers above.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ from ..._arrays import as_flag
 from ...bidirectional import Bidirectional
 from ...dropout import Dropout
 from ...elementwise import Activation
+from ...files import as_path, check_writable, replacing
 from ...layer import Array, Layer, StatelessLayer
 from ...layers import Dense, Embedding
+from ...masking import MaskedSequential
 from ...norms import BatchNorm, LayerNorm
 from ...pooling import LastStep
 from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
@@ -40,14 +41,14 @@ def export(
         A recurrent layer, a Bidirectional, or a Sequential of these, Embedding, Dense, Activation, LayerNorm,
         BatchNorm, LastStep and Dropout (which inference leaves out).
     path : str or path
-        Written anew, opset 17.
+        Written anew, opset 17; atomically, so that a file that was there is lost for a whole new one only.
     lengths : bool
-        Take a second input "lengths", int32 (N,).
+        Take a second input "lengths", int32 (N,). A `MaskedSequential` needs it: ONNX has no mask.
     states : bool
         Take initial states and give final ones: inputs "state.0.h", "state.0.c", ... and outputs "final.0.h", ..., the
         numbers those of the recurrent layers in order, each (K, N, H) with K directions.
     name : str
-        Of the graph.
+        Of the graph, not empty.
 
     Notes
     -----
@@ -57,9 +58,12 @@ def export(
     Raises
     ------
     ValueError
-        A layer or option that ONNX does not have: projections, full peepholes, layer_norm within a cell, zoneout.
+        A layer or option that ONNX does not have: projections, full peepholes, layer_norm within a cell, zoneout,
+        the mask of a `MaskedSequential` without ``lengths``.
     TypeError
-        ``model`` is no layer, or one that cannot be exported.
+        ``model`` is no layer, or one that cannot be exported; an argument of another type.
+    OSError
+        The file cannot be written; what was there is untouched.
     ImportError
         onnx is not installed.
 
@@ -71,6 +75,12 @@ def export(
     >>> export(model, "model.onnx")  # doctest: +SKIP
     """
     onnx = onnx_module()
+    target = as_path("path", path)
+    check_writable(target)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r}")
+    if not name:
+        raise ValueError("name must not be empty, got ''")
     graph = _Writer(model, as_flag("lengths", lengths), as_flag("states", states))
     graph.write()
     proto = onnx.helper.make_model(
@@ -80,14 +90,17 @@ def export(
         producer_name="fastrnn",
     )
     onnx.checker.check_model(proto)
-    Path(path).write_bytes(proto.SerializeToString())
+    with replacing(target) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
 
 
-def _leaves(model: Any) -> Iterator[Layer]:
-    """The layers of a stack, those of stacks within it included."""
+def _leaves(model: Any, lengths: bool) -> Iterator[Layer]:
+    """The layers of a stack, those of stacks within it included; with ``lengths`` a mask is of no account."""
+    if isinstance(model, MaskedSequential) and not lengths:
+        raise ValueError(f"lengths must be True for a model with a mask_value, which ONNX does not have, got {model!r}")
     if isinstance(model, Sequential):
         for layer in model.layers:
-            yield from _leaves(layer)
+            yield from _leaves(layer, lengths)
     elif isinstance(model, Layer):
         yield model
     else:
@@ -98,7 +111,7 @@ class _Writer:
     """Collects a graph: nodes, stored arrays, inputs and outputs. Values are (T, N, .) within it."""
 
     def __init__(self, model: Layer, lengths: bool, states: bool):
-        self.layers = [layer for layer in _leaves(model) if not isinstance(layer, Dropout)]
+        self.layers = [layer for layer in _leaves(model, lengths) if not isinstance(layer, Dropout)]
         if not self.layers:
             raise ValueError(f"model must hold a layer besides dropouts, got {model!r}")
         self.helper = onnx_module().helper
@@ -117,7 +130,7 @@ class _Writer:
     def store(self, array: Array) -> str:
         """The name of a stored array."""
         name = f"array.{len(self.stored)}"
-        self.stored[name] = np.ascontiguousarray(array)
+        self.stored[name] = np.asarray(array, order="C")
         return name
 
     def integers(self, *values: int) -> str:

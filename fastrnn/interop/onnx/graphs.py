@@ -19,13 +19,13 @@ from ...bidirectional import Bidirectional
 from ...elementwise import Activation
 from ...layer import Array, Layer
 from ...layers import Dense, Embedding
-from ...norms import LayerNorm
+from ...norms import BatchNorm, LayerNorm
 from ...pooling import LastStep
 from ...recurrent import RecurrentLayer
 from ...sequential import Sequential
 from .functions import OPERATORS, operator_option
 from .layouts import GATES
-from .nodes import INPUTS, Attributes, attributes_of, layer_of, onnx_module
+from .nodes import INPUTS, STATES, Attributes, attributes_of, layer_of, onnx_module
 
 _DEPTH_LIMIT = 32
 _INTEGERS = (6, 7)  # what TensorProto calls INT32 and INT64
@@ -46,9 +46,10 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
     -------
     Sequential
         Where the graph is a chain from one input to one output: embedding (Gather), RNN, LSTM, GRU, MatMul or Gemm with
-        a bias, Softmax, Tanh, Relu and their like, LayerNormalization, with the Transpose, Squeeze and Reshape nodes
-        that exporters put between them; Y_h behind a scan is a `LastStep`. Initial states and lengths that are inputs
-        of the graph are the ``state`` and ``lengths`` of a call. If the graph's input is (T, N, D), call with
+        a bias, Softmax, Tanh, Relu and their like, LayerNormalization, Mul and Add of one number per feature (a
+        `BatchNorm`), with the Transpose, Squeeze and Reshape nodes that exporters put between them; Y_h behind a scan
+        is a `LastStep`. Initial states and lengths that are inputs of the graph are the ``state`` and ``lengths`` of a
+        call; a stored initial state that all rows share is a learned one. If the graph's input is (T, N, D), call with
         ``time_major=True``.
     dict
         Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
@@ -179,6 +180,11 @@ class _Graph:
                 for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                     yield from _Graph(inner, self).scans()
 
+    def made_by(self, operator: str, name: str | None) -> Any:
+        """The node that makes this value where it is one of this type, else None."""
+        node, _ = self.producers.get(name, (None, 0))
+        return node if node is not None and node.op_type == operator else None
+
     def is_zero(self, name: str, depth: int = 0) -> bool:
         """Whether a value is zeros of any shape: how exporters write an initial state that is not given."""
         array = self.constant(name)
@@ -252,9 +258,12 @@ class _Chain:
         self.parts: list[Layer | _PendingDense] = []
         self.axes: tuple[str, ...] = ()
         self.first_axes: tuple[str, ...] = ()
+        self.input_size = 0  # where the graph says it
         self.names: dict[str, str] = {}  # what the first recurrent node has shown the axes of the input to be
         self.pending: tuple[Bidirectional, bool] | None = None  # not yet merged, and whether only its end is taken
         self.has_scan = False
+        self.lengths: set[str] = set()  # what the scans take as such
+        self.masked: int | None = None  # how many parts were there when zeros were put beyond the lengths
 
     def stack(self) -> Sequential:
         graph = self.graph
@@ -267,6 +276,8 @@ class _Chain:
             self._read(node, k)
         if not self.has_scan or self.pending is not None:
             raise _NotAChainError("no recurrent node, or both of its directions apart")
+        if self.masked not in (None, len(self.parts)):
+            raise _NotAChainError("there are layers behind the zeros beyond the lengths")
         wanted = (("N", "D"), (*self._bound(self.first_axes)[:2], "D"))
         if self.axes not in wanted:
             raise _NotAChainError(f"its output has the axes {' '.join(self.axes)}")
@@ -289,6 +300,8 @@ class _Chain:
         """The one input of a node that is not stored: a recurrent node's is X."""
         if node.op_type in GATES:
             return node.input[0]
+        if node.op_type == "Where":
+            return node.input[1]
         moving = [name for name in node.input if name and self.graph.constant(name) is None]
         if len(moving) != 1:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes {len(moving)} values")
@@ -301,6 +314,7 @@ class _Chain:
         if rank != (2 if is_integer else 3):
             raise _NotAChainError(f"its input {value.name!r} has {rank} axes")
         self.axes = self.first_axes = ("0", "1") if is_integer else ("0", "1", "D")
+        self.input_size = 0 if is_integer else tensor.shape.dim[2].dim_value
 
     def _read(self, node: Any, k: int) -> None:
         reads: dict[str, Callable[[Any, int], None]] = {
@@ -310,6 +324,7 @@ class _Chain:
             "Transpose": self._transpose,
             "Squeeze": self._squeeze,
             "Reshape": self._reshape,
+            "Where": self._where,
             "ReduceSum": self._merge,
             "ReduceMean": self._merge,
             "ReduceProd": self._merge,
@@ -317,6 +332,7 @@ class _Chain:
             "MatMul": self._matmul,
             "Gemm": self._gemm,
             "Add": self._add,
+            "Mul": self._mul,
             **dict.fromkeys(OPERATORS, self._activation),
             "Softmax": self._activation,
             "LayerNormalization": self._layer_norm,
@@ -342,7 +358,7 @@ class _Chain:
         self.axes = tuple(self.axes[j] for j in order)
 
     def _axes_of(self, node: Any) -> list[int]:
-        """The axes that a Squeeze or Reduce removes: an attribute, since opset 13 an input."""
+        """The axes that a Squeeze or Reduce removes, an Unsqueeze adds: an attribute, since opset 13 an input."""
         given = self.graph.attribute(node, "axes")
         if given is None and len(node.input) > 1 and node.input[1]:
             array = self.graph.constant(node.input[1])
@@ -366,6 +382,27 @@ class _Chain:
         self.axes = (*self.axes[:-2], "D")
         self._merged("concat")
 
+    def _where(self, node: Any, k: int) -> None:
+        """Zeros beyond the lengths, as `export` writes them: a call with lengths gives them by itself."""
+        graph, zeros = self.graph, self.graph.constant(node.input[2])
+        less = graph.made_by("Less", node.input[0])
+        steps = None if less is None else graph.made_by("Range", self._along("T", less.input[0]))
+        ends = None if less is None else graph.made_by("Cast", self._along("N", less.input[1]))
+        arrays = [] if steps is None else [graph.constant(name) for name in steps.input]
+        is_count = [None if array is None else array.ravel().tolist() for array in arrays] == [[0], None, [1]]
+        is_zero = zeros is not None and zeros.size == 1 and not zeros.any()
+        if not (is_count and is_zero) or ends is None or ends.input[0] not in self.lengths:
+            raise _NotAChainError(f"Where {name_of(node)!r} does not put zeros beyond the lengths")
+        self.masked = len(self.parts)
+
+    def _along(self, axis: str, name: str) -> str | None:
+        """What an Unsqueeze lays along this one of the value's axes, or None."""
+        node = self.graph.made_by("Unsqueeze", name)
+        if node is None:
+            return None
+        added = self._axes_of(node)
+        return node.input[0] if [own for k, own in enumerate(self.axes) if k not in added] == [axis] else None
+
     def _merge(self, node: Any, k: int) -> None:
         removed, keeps = self._axes_of(node), self.graph.attribute(node, "keepdims", 1)
         if [self.axes[axis] for axis in removed] != ["K"] or keeps or self.pending is None:
@@ -385,9 +422,10 @@ class _Chain:
             self.axes = self._bound(self.axes)
         if (self.axes[order[0]], self.axes[order[1]]) != ("T", "N") or k > 1:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
-        self._check_inputs(node)
+        shape = (len(attributes.reverse), 1, weights["R"].shape[-1])
+        layer = layer_of(attributes, weights | self._learned(node, shape))
         self.has_scan = True
-        layer = layer_of(attributes, weights)
+        self.lengths |= set(node.input[4:5])
         if isinstance(layer, Bidirectional):
             self.pending = layer, k == 1
         else:
@@ -400,14 +438,26 @@ class _Chain:
         else:
             self.axes = ("N", "T", "K", "D") if attributes.batch_first else ("T", "K", "N", "D")
 
-    def _check_inputs(self, node: Any) -> None:
-        """Lengths and initial states must come from the caller, or be absent."""
+    def _learned(self, node: Any, shape: tuple[int, ...]) -> dict[str, Array]:
+        """The initial states that all rows share, of this shape; lengths and others must come from the caller, or be
+        absent."""
         outside = {value.name for value in self.graph.inputs}
+        found, from_caller = {}, False
         for label, name in zip(INPUTS[node.op_type], node.input, strict=False):
-            if not name or name in outside or label in ("X", "W", "R", "B", "P"):
+            if not name or label not in (*STATES[node.op_type], "sequence_lens"):
                 continue
-            if label == "sequence_lens" or not self.graph.is_zero(name):
-                raise _NotAChainError(f"{label} of {node.op_type} {name_of(node)!r} is computed in the model")
+            is_state = label != "sequence_lens"
+            if name in outside:
+                from_caller |= is_state
+            elif not is_state or not self.graph.is_zero(name):
+                expand = self.graph.made_by("Expand", name) if is_state else None
+                array = None if expand is None else self.graph.constant(expand.input[0])
+                if array is None or array.shape != shape:
+                    raise _NotAChainError(f"{label} of {node.op_type} {name_of(node)!r} is computed in the model")
+                found[label] = array
+        if found and from_caller:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} has one state stored and one from the caller")
+        return found
 
     def _merged(self, merge: str) -> None:
         assert self.pending is not None
@@ -451,15 +501,40 @@ class _Chain:
             self._bias(node, self.graph.constant(node.input[2]))
 
     def _add(self, node: Any, k: int) -> None:
+        self._on_features(node)
         left = self.graph.constant(node.input[0])
         self._bias(node, self.graph.constant(node.input[1]) if left is None else left)
 
+    def _mul(self, node: Any, k: int) -> None:
+        """A factor for each feature is what inference makes of a batch normalisation; an Add may follow as its b."""
+        left = self.graph.constant(node.input[0])
+        scale = self.graph.constant(node.input[1]) if left is None else left
+        self._on_features(node)
+        if scale is None or scale.shape != (self._size,):
+            raise _NotAChainError(f"Mul {name_of(node)!r} multiplies by other than one number per feature")
+        norm = BatchNorm(scale.size, dtype=_dtype(scale))
+        norm.params.update(gain=scale, b=np.zeros_like(scale))
+        norm.buffers["var"][...] = 1 - norm.eps  # so that gain is the whole factor
+        self.parts.append(norm)
+
+    @property
+    def _size(self) -> int:
+        """How many features the last of the parts gives, or the graph's input has."""
+        if not self.parts:
+            return self.input_size
+        last = self.parts[-1]
+        return last.W.shape[1] if isinstance(last, _PendingDense) else last.output_size
+
     def _bias(self, node: Any, b: Array | None) -> None:
-        dense = self.parts[-1] if self.parts else None
-        fits = isinstance(dense, _PendingDense) and dense.b is None and dense.activation is None
-        if b is None or not isinstance(dense, _PendingDense) or not fits or b.shape != (dense.W.shape[1],):
-            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} adds what is no bias")
-        dense.b = b
+        last = self.parts[-1] if self.parts else None
+        if b is not None and last is not None and b.shape == (self._size,):
+            if isinstance(last, BatchNorm):
+                last.params["b"] += b
+                return
+            if isinstance(last, _PendingDense) and last.b is None and last.activation is None:
+                last.b = b
+                return
+        raise _NotAChainError(f"{node.op_type} {name_of(node)!r} adds what is no bias")
 
     def _activation(self, node: Any, k: int) -> None:
         last = self.parts[-1] if self.parts else None
@@ -478,9 +553,8 @@ class _Chain:
         if isinstance(last, _PendingDense) and last.activation is None and option in ("tanh", "relu", "sigmoid"):
             last.activation = option
             return
-        size = last.W.shape[1] if isinstance(last, _PendingDense) else last.output_size
         dtype = _dtype(last.W) if isinstance(last, _PendingDense) else last.dtype
-        self.parts.append(Activation(size, option, dtype=dtype))
+        self.parts.append(Activation(self._size, option, dtype=dtype))
 
     def _layer_norm(self, node: Any, k: int) -> None:
         self._on_features(node)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import init
-from ..._arrays import as_shape
+from ..._arrays import as_array, as_lengths, as_shape
 from ...bidirectional import Bidirectional
 from ...layer import Array
 from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
@@ -21,10 +21,18 @@ INPUTS = {
     "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
     "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
 }
+STATES = {"RNN": ("initial_h",), "GRU": ("initial_h",), "LSTM": ("initial_h", "initial_c")}
 OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
 _FUNCTIONS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-_COMMON = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout")
-_OWN = {"RNN": (), "GRU": ("linear_before_reset",), "LSTM": ("input_forget",)}
+_COMMON = {
+    **dict.fromkeys(("activation_alpha", "activation_beta"), ("FLOATS", "INTS")),
+    "activations": ("STRINGS",),
+    "clip": ("FLOAT", "INT"),
+    "direction": ("STRING",),
+    **dict.fromkeys(("hidden_size", "layout"), ("INT",)),
+}
+"""Attributes of all three operators, and the types that each may have."""
+_OWN = {"RNN": {}, "GRU": {"linear_before_reset": ("INT",)}, "LSTM": {"input_forget": ("INT",)}}
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
@@ -72,10 +80,16 @@ def attributes_of(node: Any) -> Attributes:
     operator = getattr(node, "op_type", None)
     if operator not in GATES:
         raise ValueError(f"node must be an RNN, LSTM or GRU, got {operator or type(node).__name__}")
-    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    unknown = sorted(given.keys() - set(_COMMON) - set(_OWN[operator]))
+    known = {**_COMMON, **_OWN[operator]}
+    unknown = sorted({attribute.name for attribute in node.attribute} - set(known))
     if unknown:
         raise ValueError(f"{operator} must not have attribute {', '.join(unknown)}")
+    given: dict[str, Any] = {}
+    for attribute in node.attribute:
+        kind = onnx.AttributeProto.AttributeType.Name(attribute.type)
+        if kind not in known[attribute.name]:
+            raise ValueError(f"{attribute.name} must be of type {known[attribute.name][0]}, got {kind}")
+        given[attribute.name] = onnx.helper.get_attribute_value(attribute)
     direction = given.get("direction", b"forward").decode()
     if direction not in _DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(_DIRECTIONS)}, got {direction}")
@@ -129,10 +143,13 @@ def _scan_options(operator: str, functions: list[Any]) -> dict[str, Any]:
 
 
 def layer_of(attributes: Attributes, weights: Mapping[str, Any]) -> RecurrentLayer | Bidirectional:
-    """The layer that a node with these W, R and perhaps B and P is: a Bidirectional where it has both directions."""
+    """The layer that a node with these W, R and perhaps B and P is: a Bidirectional where it has both directions.
+
+    initial_h and initial_c, (K, 1, H), are states that every row starts from: learned ones.
+    """
     operator, K = attributes.operator, len(attributes.reverse)
     G = GATES[operator]
-    R = np.asarray(weights["R"])
+    R = as_array("R", weights["R"])
     dtype = np.dtype("float64" if R.dtype == np.float64 else "float32")
     R = as_shape("R", R, dtype, (K, "G*H", "H"))
     H = attributes.hidden_size or R.shape[2]
@@ -141,6 +158,8 @@ def layer_of(attributes: Attributes, weights: Mapping[str, Any]) -> RecurrentLay
     B, P = weights.get("B"), weights.get("P")
     B = np.zeros((K, 2 * G * H), dtype) if B is None else as_shape("B", B, dtype, (K, 2 * G * H))
     P = None if P is None else as_shape("P", P, dtype, (K, 3 * H))
+    names = STATES[operator] if weights.keys() & set(STATES[operator]) else ()
+    learned = {name: as_shape(name, weights.get(name, np.zeros((K, 1, H), dtype)), dtype, (K, 1, H)) for name in names}
     layers = []
     for k, (reverse, options) in enumerate(zip(attributes.reverse, attributes.options, strict=True)):
         params = to_params(
@@ -152,6 +171,7 @@ def layer_of(attributes: Attributes, weights: Mapping[str, Any]) -> RecurrentLay
             attributes.coupled,
             bool(options.get("reset_after")),
         )
+        params |= {f"{name[-1]}0": array[k, 0] for name, array in learned.items()}
         layers.append(_make(operator, params, {**options, "reverse": reverse, "dtype": dtype.name}))
     return Bidirectional(tuple(layers)) if K == 2 else layers[0]
 
@@ -162,6 +182,8 @@ _CLASSES: dict[str, Any] = {"RNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 def _make(operator: str, params: Mapping[str, Array], options: dict[str, Any]) -> RecurrentLayer:
     if "p" in params:
         options["peephole"] = "diagonal"
+    if "h0" in params:
+        options["trainable_state"] = True
     with init.skipped():  # every weight comes from the params
         layer = _CLASSES[operator](params["W"].shape[0], params["U"].shape[0], **options)
     layer.params.update(params)
@@ -201,18 +223,21 @@ def run_node(node: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
     """
     attributes = attributes_of(node)
     _check_names(attributes.operator, inputs)
-    X = np.asarray(inputs["X"])
+    X = as_array("X", inputs["X"])
     weights = {name: inputs.get(name) for name in ("W", "R", "B", "P")}
     layer = layer_of(attributes, weights)
     if X.dtype.kind != "f" or X.dtype.itemsize > layer.dtype.itemsize:
         raise TypeError(f"X must be of the dtype of R, {layer.dtype}, or narrower, got {X.dtype}")
     time_major = not attributes.batch_first
-    N = X.shape[1 if time_major else 0] if X.ndim == 3 else 0
-    state = _initial(attributes, layer, inputs, N)
+    axes = ("T", "N") if time_major else ("N", "T")
+    sizes = dict(zip(axes, as_shape("X", X, layer.dtype, (*axes, layer.input_size)).shape, strict=False))
+    state = _initial(attributes, layer, inputs, sizes["N"])
     lengths = inputs.get("sequence_lens")
+    if lengths is not None:
+        lengths = as_lengths(lengths, sizes["N"], sizes["T"], "sequence_lens")
     y, final = layer(X, state, lengths, time_major=time_major)
     found = {"Y": _by_direction(y, len(attributes.reverse), attributes.batch_first)}
-    ended = None if lengths is None else np.asarray(lengths) == 0
+    ended = None if lengths is None else lengths == 0
     for name, part in zip(("Y_h", "Y_c"), _final_parts(attributes, final), strict=False):
         if ended is not None:
             part[:, ended] = 0
@@ -220,8 +245,10 @@ def run_node(node: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
     return {name: array.astype(X.dtype, copy=False) for name, array in found.items()}
 
 
-def _check_names(operator: str, inputs: Mapping[str, Any]) -> None:
-    unknown = sorted(set(inputs) - set(INPUTS[operator]))
+def _check_names(operator: str, inputs: Any) -> None:
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs must be a mapping from ONNX's names to arrays, got {type(inputs).__name__}")
+    unknown = sorted(str(name) for name in inputs if name not in INPUTS[operator])
     if unknown:
         raise ValueError(f"inputs must be among {', '.join(INPUTS[operator])} for {operator}, got {', '.join(unknown)}")
     missing = [name for name in ("X", "W", "R") if inputs.get(name) is None]
@@ -231,7 +258,7 @@ def _check_names(operator: str, inputs: Mapping[str, Any]) -> None:
 
 def _initial(attributes: Attributes, layer: RecurrentLayer | Bidirectional, inputs: Mapping[str, Any], N: int) -> Any:
     """The initial state as the layer takes it; None where none is given."""
-    names = ("initial_h", "initial_c") if attributes.operator == "LSTM" else ("initial_h",)
+    names = STATES[attributes.operator]
     if all(inputs.get(name) is None for name in names):
         return None
     K = len(attributes.reverse)
@@ -248,7 +275,7 @@ def _initial(attributes: Attributes, layer: RecurrentLayer | Bidirectional, inpu
 
 def _by_direction(y: Array, K: int, batch_first: bool) -> Array:
     """(T, N, K*H) -> (T, K, N, H); (N, T, K*H) -> (N, T, K, H) with ``batch_first``."""
-    parts = y.reshape(*y.shape[:2], K, -1)
+    parts = y.reshape(*y.shape[:2], K, y.shape[2] // K)
     return parts if batch_first else parts.swapaxes(1, 2)
 
 

@@ -14,6 +14,7 @@ from ...dropout import Dropout
 from ...elementwise import Activation
 from ...layer import Layer
 from ...layers import Dense, Embedding
+from ...masking import MaskedSequential
 from ...norms import LayerNorm
 from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
 from ...sequential import Sequential
@@ -221,6 +222,8 @@ def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
       (1): Linear(in_features=5, out_features=2, bias=True)
     )
     """
+    if isinstance(layer, MaskedSequential):
+        raise ValueError(f"layer must be a stack without a mask_value, which PyTorch has no equal of, got {layer!r}")
     if isinstance(layer, Sequential):
         stacked = _stacked(layer)
         if stacked is not None:
@@ -231,6 +234,7 @@ def to_module(layer: Layer, *, batch_first: bool = True) -> nn.Module:
     if isinstance(layer, Bidirectional):
         if layer.merge != "concat":
             raise ValueError(f"merge must be 'concat', which is all that PyTorch has, got {layer.merge!r}")
+        _check_alike(*layer.layers)
         return _to_recurrent([list(layer.layers)], 0.0, batch_first)
     if isinstance(layer, RecurrentLayer):
         if layer.reverse:
@@ -255,7 +259,7 @@ def _stacked(layer: Sequential) -> tuple[list[list[Any]], float] | None:
     between: tuple[Any, ...] = every[1::2] if dropped else ()
     rates = {inner.rate if isinstance(inner, Dropout) and not inner.shared_time else None for inner in between}
     stack = [_directions(inner) for inner in recurrent]
-    alike = {(len(parts), type(part), _options(part)) for parts in stack for part in parts}
+    alike = {(len(parts), type(part), repr(_options(part))) for parts in stack for part in parts}
     # one rate between all layers, and none behind the last
     if len(stack) < 2 or [] in stack or len(alike) != 1 or rates & {None} or len(rates) > 1:
         return None
@@ -271,9 +275,19 @@ def _directions(layer: Layer) -> list[Any]:
     return [layer] if isinstance(layer, RecurrentLayer) and not layer.reverse else []
 
 
-def _options(layer: Any) -> str:
-    """All of a layer's options that every layer of a stack must share."""
-    return repr({name: value for name, value in layer._config().items() if name not in ("input_size", "reverse")})
+def _options(layer: Any) -> dict[str, Any]:
+    """All of a layer's options that every layer of a module must share."""
+    return {name: value for name, value in layer._config().items() if name not in ("input_size", "reverse")}
+
+
+def _check_alike(fwd: Any, bwd: Any) -> None:
+    """Raise unless the two directions may be those of one module."""
+    if type(fwd) is not type(bwd):
+        raise ValueError(f"layer must be of one class in both directions for PyTorch, got {fwd!r} and {bwd!r}")
+    options, others = _options(fwd), _options(bwd)
+    for name in {**options, **others}:
+        if options.get(name) != others.get(name):
+            raise ValueError(f"{name} must be the same in both directions for PyTorch, got {fwd!r} and {bwd!r}")
 
 
 _SHARED = ("input_size", "hidden_size", "reverse", "dtype", "proj_size")

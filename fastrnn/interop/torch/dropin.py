@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
 
 from ...cells import CELLS
@@ -36,6 +37,8 @@ def _foreign_context() -> str | None:
         return "it is being traced or compiled"
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms need PyTorch's own operators"
+    if forward_ad._current_level >= 0:
+        return "forward-mode derivatives need PyTorch's own operators"
     if torch.is_autocast_enabled("cpu"):
         return "autocast computes in half precision"
     return None
@@ -103,7 +106,8 @@ class _DropIn(nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the module; see `torch.nn.LSTM`, `torch.nn.GRU`, `torch.nn.RNN`."""
         data = input.data if isinstance(input, PackedSequence) else input
-        states: tuple[Any, ...] = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        is_pair = self.mode == "LSTM" and isinstance(hx, (tuple, list))
+        states: tuple[Any, ...] = () if hx is None else tuple(hx) if is_pair else (hx,)
         weights = self._weights()
         tensors = (data, *states, *weights)
         if _foreign_context() is not None or not _alike(tensors):
@@ -127,8 +131,9 @@ class _DropIn(nn.RNNBase):
             return self._flat_weights
 
     def _left(self, input: Any, hx: Any, tensors: tuple[Any, ...]) -> Any:
-        """A call that is PyTorch's: it says why, or else PyTorch raises, for tensors of several dtypes."""
-        reason = next(filter(None, (_foreign_context(), *map(_foreign_tensor, tensors))), None)
+        """A call that is PyTorch's: it says why, or else PyTorch raises, for several dtypes and what is no tensor."""
+        found = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        reason = next(filter(None, (_foreign_context(), *map(_foreign_tensor, found))), None)
         if reason is not None:
             _say_once(type(self).__name__, reason)
         return super().forward(input, hx)
@@ -228,11 +233,11 @@ class LSTM(_DropIn, nn.LSTM):
     """`torch.nn.LSTM` on fastrnn's kernels: the same constructor, parameters, state dict, calls and results.
 
     It extends PyTorch's class and replaces the computation. PyTorch computes what the kernels cannot: tensors that are
-    on another device, in half precision or under autocast, and what is being traced, compiled or transformed; the
-    first time it says so in a warning. It also computes calls of one time step, and of few rows with large weights,
-    where it is the faster one: a GRU's, an RNN's, and an LSTM's without gradients. Errors are PyTorch's. Threads are
-    fastrnn's, see `fastrnn.set_num_threads`. With ``batch_first`` y of one direction is contiguous, which PyTorch's is
-    not: it is a transposed view.
+    on another device, in half precision or under autocast, and what is being traced, compiled, transformed or
+    differentiated in forward mode; the first time it says so in a warning. It also computes calls of one time step, and
+    of few rows with large weights, where it is the faster one: a GRU's, an RNN's, and an LSTM's without gradients.
+    Errors are PyTorch's. Threads are fastrnn's, see `fastrnn.set_num_threads`. With ``batch_first`` y of one direction
+    is contiguous, which PyTorch's is not: it is a transposed view.
 
     There is no second derivative: asking for it is a RuntimeError.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._arrays import as_choice, as_rate
 from ...layer import Layer
 from .weights import layer_of
 
@@ -43,7 +44,7 @@ def load_state_dict(source: Any, prefix: str = "", *, nonlinearity: str = "tanh"
     Raises
     ------
     ValueError, TypeError
-        A name, shape or dtype that does not fit, named; a file that is damaged or not of this kind.
+        An argument, name, shape or dtype that does not fit, named; a file that is damaged or not of this kind.
     ImportError
         A file of ``torch.save``, and PyTorch is not installed.
     OSError
@@ -57,6 +58,10 @@ def load_state_dict(source: Any, prefix: str = "", *, nonlinearity: str = "tanh"
     >>> load_state_dict(weights, "rnn.")
     GRU(3, 4)
     """
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a string, got {prefix!r}")
+    nonlinearity = as_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+    dropout = as_rate("dropout", dropout)
     if isinstance(source, Mapping):
         weights = {name: _array(name, source[name]) for name in _chosen(source, prefix)}
     elif not isinstance(source, (str, os.PathLike)):

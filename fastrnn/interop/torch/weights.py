@@ -48,6 +48,11 @@ class Shape:
     def output_size(self) -> int:
         return self.P or self.H
 
+    @property
+    def units(self) -> str:
+        """In words, what all layers and directions of a module share."""
+        return f"{self.kind} with H={self.H}" + (f" and P={self.P}" if self.P else "")
+
 
 def layer_of(weights: Mapping[str, Array], *, nonlinearity: str = "tanh", dropout: float = 0.0) -> Layer:
     """The layer, bidirectional layer or stack that has these weights, by PyTorch's names.
@@ -59,6 +64,7 @@ def layer_of(weights: Mapping[str, Array], *, nonlinearity: str = "tanh", dropou
     """
     places = _places(weights)
     dtype = _dtype(weights)
+    _check_biases(places)
     directions = 2 if any(reverse for _, reverse in places) else 1
     wanted = [(k, reverse) for k in range(len(places) // directions) for reverse in (False, True)[:directions]]
     if sorted(places) != wanted:
@@ -67,11 +73,15 @@ def layer_of(weights: Mapping[str, Array], *, nonlinearity: str = "tanh", dropou
         )
     layers: list[Any] = []
     size: int | None = None
+    first: Shape | None = None
     for k in range(len(places) // directions):
         parts = []
         for reverse in (False, True)[:directions]:
             own = places[k, reverse]
             shape = _shape(own, size)
+            first = first or shape
+            if shape.units != first.units:
+                raise ValueError(f"{own['weight_hh'][0]} must fit layer 0, {first.units}, got {shape.units}")
             parts.append(_direction(own, shape, reverse, nonlinearity, dtype))
         if dropout and k:
             layers.append(Dropout(dropout))
@@ -102,6 +112,13 @@ def _places(weights: Mapping[str, Array]) -> dict[tuple[int, bool], dict[str, tu
     return places
 
 
+def _check_biases(places: Mapping[tuple[int, bool], Mapping[str, tuple[str, Array]]]) -> None:
+    """Raise unless all layers and directions have biases, or none."""
+    without = [own["weight_ih"][0] for own in places.values() if "bias_ih" not in own]
+    if without and len(without) < len(places):
+        raise ValueError(f"weights must hold biases in all layers or in none, got none beside {', '.join(without)}")
+
+
 def _dtype(weights: Mapping[str, Array]) -> np.dtype:
     dtypes = {array.dtype for array in weights.values()}
     if len(dtypes) > 1:
@@ -111,9 +128,10 @@ def _dtype(weights: Mapping[str, Array]) -> np.dtype:
 
 def _shape(own: Mapping[str, tuple[str, Array]], size: int | None) -> Shape:
     """What one direction's shapes tell; ``size`` is the width of the layer before, None for the first."""
+    for name, matrix in (own[base] for base in ("weight_ih", "weight_hh", "weight_hr") if base in own):
+        if matrix.ndim != 2:
+            raise ValueError(f"{name} must have 2 axes, got shape {matrix.shape}")
     name, w_hh = own["weight_hh"]
-    if w_hh.ndim != 2:
-        raise ValueError(f"{name} must have 2 axes, got shape {w_hh.shape}")
     rows, width = w_hh.shape
     P = width if "weight_hr" in own else None
     H = own["weight_hr"][1].shape[-1] if P else width
