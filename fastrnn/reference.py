@@ -222,11 +222,11 @@ def backward(
             () if trace.gates is None else tuple(trace.gates[now, k * H : (k + 1) * H] for k in range(len(cell.saved))),
             None if trace.u_hat is None else (trace.u_hat[now], trace.u_scale[now]),
         )
+        for name, columns, side, right in terms:  # which may be views of dh
+            grads[name][..., columns] += right.sum(axis=0) if side is None else side.T @ right
         dh[:n] = dh_old + dh_past + (dleft if noise.mask is None else dleft * noise.mask[:n])
         if dc is not None:
             dc[:n] = dc_old + dc_past
-        for name, columns, side, right in terms:
-            grads[name][..., columns] += right.sum(axis=0) if side is None else side.T @ right
     grads["b"][...] += da.sum(axis=0)
     if cell.layer_norm:
         grads["gain_W"][...] += (da * trace.x_hat).sum(axis=0)

@@ -161,7 +161,13 @@ class Sequential(Composite):
             y = masked(y, ends)
         if not (call.time_major or self.pools):
             y = swapped(y)
+        y = self._apart(y, x)
         return y, states, _Record(records, valid, ends, (T, N), call.time_major)
+
+    def _apart(self, result: Any, given: Any) -> Any:
+        """``result``, in memory of its own: layers without a state may hand on what they are given."""
+        passes = isinstance(given, np.ndarray) and all(isinstance(layer, StatelessLayer) for layer in self.layers)
+        return result.copy() if passes and np.may_share_memory(result, given) else result
 
     def _output_gradient(self, dy: Any, record: _Record) -> Any:
         """dy as the last layer's adjoint takes it."""
@@ -190,7 +196,7 @@ class Sequential(Composite):
             return None, states
         if isinstance(self.layers[0], StatelessLayer):
             d = masked(d, record.valid)
-        return (d if record.time_major else d.swapaxes(0, 1)), states
+        return self._apart(d if record.time_major else d.swapaxes(0, 1), dy), states
 
     def step(self, x_t: Any, state: Any = None) -> tuple[Array, list[Any]]:
         """Advance by one time step: the streaming form of a call.
@@ -228,7 +234,7 @@ class Sequential(Composite):
                 y = states[k][0] if isinstance(states[k], tuple) else states[k]
             else:
                 raise ValueError(f"layers[{k}] must run step by step, got {layer!r}, which needs whole sequences")
-        return y, states
+        return (y.copy() if isinstance(self.layers[-1], RecurrentLayer) else y), states
 
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self.layers))}])"

@@ -207,6 +207,20 @@ def test_gradients(backend, kind, name, ragged):
     assert {"x", *layer.params} == errors.keys()
 
 
+@pytest.mark.parametrize("ragged", RAGGED.values(), ids=RAGGED)
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_gradients_that_are_not_given_are_zeros(backend, kind, name, ragged):
+    layer = make(kind, name)
+    y, state, tape = layer.forward(inputs(), **ragged, rng=generator())
+    dy, dstate = like(y), like(state)
+    for given, zeros in (
+        ((None, dstate), (np.zeros_like(y), dstate)),
+        ((dy, None), (dy, map_state(np.zeros_like, state))),
+    ):
+        (dx, d0, grads), (dx0, d00, grads0) = layer.backward(tape, *given), layer.backward(tape, *zeros)
+        assert equal([dx, d0, *grads.values()], [dx0, d00, *grads0.values()])
+
+
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_backends_agree(compiled, kind, name, dtype):
     layer = make(kind, name, dtype)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stacks import EMBEDDED, STACKS, D, H, inputs, make
+from stacks import EMBEDDED, STACKS, WHOLE, D, H, inputs, make
 
-from fastrnn import GRU, LSTM, Dense, Embedding, Sequential
+from fastrnn import GRU, LSTM, Activation, Dense, Dropout, Embedding, Sequential
 
 
 @pytest.mark.parametrize("name", [*STACKS, *EMBEDDED])
@@ -119,3 +119,28 @@ def test_symbols_in_the_padding_are_not_read(backend):
     y, _ = stack(x, None, lengths)
     x[np.arange(6) >= lengths[:, None]] = -99
     assert np.array_equal(stack(x, None, lengths)[0], y)
+
+
+@pytest.mark.parametrize("name", [*STACKS, *EMBEDDED])
+def test_results_of_a_step_do_not_share_memory(backend, name):
+    if name in WHOLE:
+        return
+    stack, x = make(name), inputs(name)
+    y_t, state = stack.step(x[:, 0])
+    expected = stack.step(x[:, 1], state)[0]
+    y_t[...] = 9
+    assert np.array_equal(stack.step(x[:, 1], state)[0], expected)
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_layers_that_hand_on_what_they_are_given(time_major):
+    x = np.ones((2, 3, 4))
+    dy = np.ones_like(x)
+    for stack in (
+        Sequential([Activation(4, "linear", dtype="float64"), Dropout(0.0)]),
+        Sequential([Sequential([Activation(4, "linear", dtype="float64")])]),
+    ):
+        y, _, tape = stack.forward(x, time_major=time_major, rng=np.random.default_rng(0))
+        dx, _, _ = stack.backward(tape, dy)
+        for result, given in ((y, x), (dx, dy), (stack(x, time_major=time_major)[0], x)):
+            assert np.array_equal(result, given) and not np.may_share_memory(result, given)
