@@ -32,8 +32,9 @@ cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) ex
         return 0
     a.narrow = k.narrow(a.K, FORWARD_ROWS)
     a.block = Block(k.packed_size(a.K, a.columns, 1) * sizeof(floating))
-    k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, a.narrow, 1 if a.transposed else a.columns,
-           a.K if a.transposed else 1, 0, 0, a.columns)
+    with nogil:
+        k.pack(<floating*>a.block.start, W, a.K, a.columns, 1, a.narrow, 1 if a.transposed else a.columns,
+               a.K if a.transposed else 1, 0, 0, a.columns)
     a.W = None
     return 0
 
@@ -41,21 +42,25 @@ cdef int pack_affine(const Kernels[floating]* k, Affine a, const floating* W) ex
 cdef int run_affine(const Kernels[floating]* k, Affine a, const floating* x, floating* y, long R) except -1:
     cdef Product[floating] product
     cdef const floating* b = <floating*>memory(a.b)
+    cdef const floating* W = <floating*>memory(a.W) if a.blas or a.unpacked else <floating*>a.block.start
     cdef long K = a.K, columns = a.columns, r
     cdef int threads = 1 if a.blas else team(R * K * columns, CALL_PER_THREAD)
     cdef Seats seats
     if a.blas:
-        for r in range(R if b != NULL else 0):
-            memcpy(y + r * columns, b, columns * sizeof(floating))
-        gemm(False, a.transposed, R, columns, K, x, K, <floating*>memory(a.W), K if a.transposed else columns,
-             b != NULL, y, columns)
+        with nogil:
+            for r in range(R if b != NULL else 0):
+                memcpy(y + r * columns, b, columns * sizeof(floating))
+            gemm(False, a.transposed, R, columns, K, x, K, W, K if a.transposed else columns, b != NULL, y, columns)
         return 0
     product.K, product.columns, product.a, product.row_stride, product.k_stride = K, columns, x, K, 1
-    product.panels = <floating*>memory(a.W) if a.unpacked else <floating*>a.block.start
-    product.matrix_ld = columns if a.unpacked else 0
+    product.panels, product.matrix_ld = W, columns if a.unpacked else 0
     product.narrow, product.bias, product.out, product.ld, product.add = a.narrow, b, y, columns, False
-    if threads == 1:
+    if R * K * columns < SHORT_STEP:
         k.product(&product, 0, R, 0, columns)
+        return 0
+    if threads == 1:
+        with nogil:
+            k.product(&product, 0, R, 0, columns)
         return 0
     seats.take(0)
     with nogil, parallel(num_threads=threads):
@@ -88,21 +93,24 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     cdef int threads = 1 if _blas else team(R * M * columns, CALL_PER_THREAD)
     cdef Seats seats
     cdef Block scratch
+    cdef floating* out = <floating*>memory(dW)
     if _blas:
-        gemm(True, False, M, columns, R, left, M, right, columns, True, <floating*>memory(dW), columns)
+        with nogil:
+            gemm(True, False, M, columns, R, left, M, right, columns, True, out, columns)
     outer.R, outer.ld, outer.M[1] = R, columns, 0
     outer.transposed = outer.exchanged = threads > 1 and columns < M  # threads share the longer side
     if outer.transposed:
         outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = right, columns, left, M, M
     else:
         outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = left, 0 if _blas else M, right, columns, columns
-    outer.out[0], outer.sums = <floating*>memory(dW), <floating*>NULL if outer.transposed else db
+    outer.out[0], outer.sums = out, <floating*>NULL if outer.transposed else db
     sums.R, sums.a, sums.lda, sums.b, sums.ldb, sums.sums = R, right, columns, <floating*>NULL, 0, db
     shared, size = outer.columns, k.outer_scratch(outer.M[0], 0, outer.columns if outer.transposed else 0)
     scratch = Block(threads * size * sizeof(floating))
     start = <floating*>scratch.start
     if threads == 1:
-        k.outer(&outer, 1, 0, 1, start)
+        with nogil:
+            k.outer(&outer, 1, 0, 1, start)
         return 0
     seats.take(0)
     with nogil, parallel(num_threads=threads):

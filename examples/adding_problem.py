@@ -22,6 +22,8 @@ parser.add_argument("--hidden", type=int, default=32, help="units (32)")
 parser.add_argument("--steps", type=int, default=50, help="length of a sequence (50)")
 parser.add_argument("--epochs", type=int, default=15, help="of 100 updates each (15)")
 options = parser.parse_args()
+if options.steps < 2:
+    parser.error(f"--steps must be at least 2, got {options.steps}")
 
 
 def examples(N, T, rng):

@@ -4,6 +4,7 @@ from typing import Any
 from numpy import ndarray
 
 from .cells import Cell
+from .lookup import Lookup
 from .scan import Noise, Placed, Trace
 
 def available_isas() -> list[str]: ...
@@ -24,7 +25,7 @@ def tanh(x: ndarray) -> ndarray: ...
 def forward(
     cell: Cell,
     params: Mapping[str, ndarray],
-    x: ndarray | Placed,
+    x: ndarray | Placed | Lookup,
     h0: ndarray,
     c0: ndarray | None,
     noise: Noise,
@@ -37,7 +38,7 @@ def forward(
 def backward(
     cell: Cell,
     params: Mapping[str, ndarray],
-    x: ndarray | Placed,
+    x: ndarray | Placed | Lookup,
     h0: ndarray,
     c0: ndarray | None,
     noise: Noise,
@@ -50,7 +51,27 @@ def backward(
     dc: ndarray | None,
     dx: ndarray | Placed | None,
     grads: Mapping[str, ndarray],
+    add: bool = True,
 ) -> None: ...
+def forward_at_once(
+    cell: Cell, params: Mapping[str, ndarray], order: Any, x: Any, state: Any, keep: bool
+) -> tuple[ndarray, Any, Any] | None: ...
+def backward_at_once(
+    cell: Cell,
+    params: Mapping[str, ndarray],
+    order: Any,
+    x: ndarray | Placed,
+    h0: ndarray,
+    c0: ndarray | None,
+    trace: Trace,
+    dy: ndarray | None,
+    dstate: Any,
+    input_gradient: bool,
+    grads: Mapping[str, ndarray],
+    add: bool,
+) -> tuple[ndarray | None, Any] | None: ...
+def new_parts(size: int, dtype: object, places: list[Any], into: Any) -> ndarray: ...
+def add_rows(out: ndarray, index: ndarray, rows: ndarray) -> None: ...
 def chunk_steps(cell: Cell, N: int, D: int, H: int, dtype: object) -> int: ...
 def adam(
     params: ndarray,
@@ -95,10 +116,14 @@ def affine(x: ndarray, W: ndarray, b: ndarray | None, y: ndarray, transposed: bo
 def add_outer(x: ndarray, d: ndarray, dW: ndarray, db: ndarray | None) -> None: ...
 
 class Affine:
-    def __init__(self, W: ndarray, b: ndarray | None, transposed: bool = False) -> None: ...
+    def __init__(self, W: ndarray, b: ndarray | None, transposed: bool = False, unpacked: bool = False) -> None: ...
     def run(self, x: ndarray, y: ndarray) -> None: ...
 
 def fits(x: Any, like: ndarray) -> bool: ...
+
+class Steps:
+    def __init__(self, parts: Any, results: Any, like: ndarray | None, door: Any) -> None: ...
+    def step(self, x_t: Any, *, out: ndarray | None = None) -> ndarray: ...
 
 class Stream:
     states: tuple[ndarray, ...]

@@ -141,14 +141,17 @@ class Layer:
 
     @property
     def params(self) -> Params:
+        """Name -> array; views into ``params.flat``."""
         return self._params
 
     @property
     def buffers(self) -> Mapping[str, Array]:
+        """Name -> array that training changes without a gradient."""
         return MappingProxyType({})
 
     @property
     def dtype(self) -> np.dtype:
+        """float32 or float64."""
         return self._params.dtype
 
     def _config(self) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def test_true_keeps_about_the_square_root_of_the_steps():
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (-1, ValueError, "^checkpoint must be at least 1, got -1"),
+        (-1, ValueError, "^checkpoint must be at least 0, got -1"),
         (1.5, TypeError, "^checkpoint must be an integer, got 1.5"),
         ("yes", TypeError, "^checkpoint must be an integer, got 'yes'"),
     ],
