@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -44,3 +48,22 @@ def test_a_name_that_is_not_there():
         fastrnn.CNN  # noqa: B018
     with pytest.raises(ImportError, match="CNN"):
         from fastrnn import CNN  # noqa: F401
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_stub_has_the_functions_of_the_compiled_module():
+    kernels = importlib.import_module("fastrnn.kernels")
+    stub = ast.parse((Path(fastrnn.__file__).parent / "kernels.pyi").read_text())
+    described = {
+        node.name: [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]
+        for node in stub.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    found = {
+        name: list(inspect.signature(value).parameters)
+        for name, value in vars(kernels).items()
+        if type(value) is type(kernels.forward) and not name.startswith("_")
+    }
+    assert described == found
+    classes = [node.name for node in stub.body if isinstance(node, ast.ClassDef)]
+    assert classes and all(isinstance(getattr(kernels, name), type) for name in classes)
