@@ -149,9 +149,7 @@ def _share(sections: Sections) -> Iterator[Value]:
     for threads, record in _records(sections, "grid"):
         large = record["mode"] == "training" and record["N"] >= 16 and record["H"] >= 128
         if threads == 1 and large and record["share"] is not None:
-            fair = record["ours"] == COMPILED
-            at_limit = _times(record["share"], _speed_up(record) if fair else None)
-            yield Value(_label(threads, record), record["share"], fair, at_limit)
+            yield Value(_label(threads, record), record["share"], record["ours"] == COMPILED)
 
 
 def _scaling(large_batch: bool) -> Callable[[Sections], Iterator[Value]]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib
 
+import fastrnn
+
 from .problem import Problem
 
 SMALLEST = 4096
@@ -40,7 +42,7 @@ def seconds(problem: Problem, mode: str, threads: int, peak: float | None) -> fl
     peak : float or None
         GFLOP/s of fused multiply-adds of one core; None where it is unknown, and then the result is None.
     """
-    if peak is None or importlib.import_module("fastrnn").show_config()["isa"] == "amx":
+    if peak is None or fastrnn.get_isa() == "amx":
         return None
     shape = problem.shape
     N, T, D, H, width = shape.N, shape.T, shape.D, shape.H, len(problem.cell.gates) * shape.H

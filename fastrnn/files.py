@@ -279,13 +279,18 @@ def check_writable(path: str) -> None:
     """Raise an OSError, before any work is done, where a file could not be written."""
     if os.path.isdir(path):
         raise IsADirectoryError(f"cannot write to {path!r}: it is a folder")
-    if os.path.exists(path) and not os.path.isfile(path):
+    if is_stream(path):
         raise OSError(f"cannot write to {path!r}: it is a device or a pipe, and would be replaced by a file")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"cannot write to {path!r}: there is no folder {folder!r}")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"cannot write to {path!r}: its folder may not be written to")
+
+
+def is_stream(path: str) -> bool:
+    """Whether a name is that of a pipe or device, which is written to and not replaced."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 @contextmanager

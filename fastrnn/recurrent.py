@@ -213,7 +213,7 @@ class RecurrentLayer(StatefulLayer):
         """Steps between two checkpoints: the square root of T where the caller leaves it to us."""
         if call.checkpoint is True:
             return math.isqrt(max(np.shape(x)[0 if call.time_major else 1] - 1, 0)) + 1
-        return as_size("checkpoint", call.checkpoint)
+        return call.checkpoint
 
     def _prepare(self, grads: Array) -> None:
         self._params.clear_padding(grads)

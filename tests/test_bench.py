@@ -180,7 +180,7 @@ def limit(shape: str, mode: str, threads: int = 1, peak: float | None = 100.0) -
 
 def test_the_time_that_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "reading_speed", lambda size: 1e11 if size >= 200_000 else 2e11)
-    monkeypatch.setattr(fastrnn, "show_config", lambda: {"isa": "avx512"})
+    monkeypatch.setattr(fastrnn, "get_isa", lambda: "avx512")
     weights = 4 * 128 * 512  # bytes of U
     projecting = 100 * weights / 2 / 1e5
     assert limit("N1T100D128H128", "forward") == projecting + 100 * weights / 1e5
@@ -190,7 +190,7 @@ def test_the_time_that_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> No
     assert limit("N16T50D128H128", "forward") == 2 * 16 * 50 * weights / 2 / 1e5  # multiply-adds alone
     assert limit("N16T50D128H128", "training") == 6 * 16 * 50 * weights / 2 / 1e5
     assert limit("N1T100D128H128", "forward", peak=None) is None
-    monkeypatch.setattr(fastrnn, "show_config", lambda: {"isa": "amx"})
+    monkeypatch.setattr(fastrnn, "get_isa", lambda: "amx")
     assert limit("N1T100D128H128", "forward") is None
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from cases import TOLERANCES
 from differences import gradient, relative_error
 from stacks import with_random_parameters
 
+import fastrnn
 from fastrnn import Dense, Embedding, Sequential
 
 ACTIVATIONS = {
@@ -208,3 +212,31 @@ def test_wrong_ragged_batches(options, shape, error, match):
     for call in (Dense(5, 3).__call__, Dense(5, 3).forward):
         with pytest.raises(error, match=match):
             call(np.ones(shape, "float32"), **options)
+
+
+@pytest.mark.parametrize("entry", ["run", "adjoint"])
+def test_other_threads_run_meanwhile(backend, gemm, threads, entry):
+    """A thread that only looks at the clock does so in the middle of a long product, at one of twenty times."""
+    fastrnn.set_num_threads(1)
+    layer, looks, stop = Dense(1024, 1024, seed=0), [], threading.Event()
+    x = np.ones((2000, 1024), np.float32)
+    _, tape = layer.forward(x)
+
+    def look() -> None:
+        while not stop.is_set():
+            looks.append(time.perf_counter())
+            time.sleep(1e-3)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(20):
+            begin = time.perf_counter()
+            layer(x) if entry == "run" else layer.backward(tape, x, input_gradient=False)
+            quarter = (time.perf_counter() - begin) / 4
+            if any(begin + quarter < at < begin + 3 * quarter for at in looks):
+                return
+    finally:
+        stop.set()
+        thread.join()
+    pytest.fail("no other thread has run")

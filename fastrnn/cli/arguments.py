@@ -116,9 +116,9 @@ def check_outputs(
     """
     taken = {os.path.realpath(source) for source in sources if source is not None}
     for option, path in outputs.items():
-        if path is None or (option in streams and (path == "-" or is_stream(path))):
+        if path is None or (option in streams and (path == "-" or files.is_stream(path))):
             continue
-        if path in ("", "-") or is_stream(path):
+        if path in ("", "-") or files.is_stream(path):
             raise ValueError(f"{option} must be the name of a file, got {path!r}")
         files.check_writable(path)
         if os.path.exists(path) and not os.access(path, os.W_OK):
@@ -127,11 +127,6 @@ def check_outputs(
         if place in taken:
             raise ValueError(f"{option} must not be a file that is read or written otherwise, got {path!r}")
         taken.add(place)
-
-
-def is_stream(path: str) -> bool:
-    """Whether a name is that of a pipe or device, which is written to and not replaced."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def read_stdin() -> bytes:

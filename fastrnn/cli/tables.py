@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from .arguments import LARGEST, is_stream, note, read_stdin
+from .arguments import LARGEST, note, read_stdin
 
 TAB_ENDINGS = (".tsv", ".tab")
 DELIMITERS = ",;\t|"
@@ -150,7 +150,7 @@ def write_table(path: str, rows: Iterable[Sequence[Any]]) -> None:
     csv.writer(made, lineterminator="\n").writerows(rows)
     if path == "-":
         sys.stdout.write(made.getvalue())
-    elif is_stream(path):
+    elif files.is_stream(path):
         Path(path).write_text(made.getvalue(), encoding="utf-8", newline="")
     else:
         with files.replacing(path) as temporary:
