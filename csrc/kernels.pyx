@@ -228,6 +228,26 @@ cdef bint makes_input(Scan[floating]* s) noexcept nogil:
     return s.interleaved and s.steps == 1 and not s.weight[0].unpacked
 
 
+cdef void multiply_as_it_lies(
+    Scan[floating]* s, const Weight[floating]* w, const floating* left, long row0, long row1, long unit0, long unit1,
+) noexcept nogil:
+    """A step's product with a matrix that is not packed."""
+    cdef Product[floating] product
+    set_step_product(&product, s[0], w[0], left)
+    s.kernels.product(&product, row0, row1, unit0, unit1)
+
+
+cdef void forward_with_input(
+    Scan[floating]* s, const Op* op, Forward[floating]* step, long row0, long row1, long unit0, long unit1,
+) noexcept nogil:
+    """An elementwise step that projects its input."""
+    cdef Product[floating] input
+    set_projection(&input, s[0], op.input, 0)
+    step.input = &input
+    s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
+    step.input = NULL
+
+
 cdef void forward_step(
     Scan[floating]* s, const Op* op, const At[floating]* at, Forward[floating]* step, long row0, long row1, int thread,
     int threads,
@@ -235,11 +255,7 @@ cdef void forward_step(
     """One elementwise step and the product in front of it, for rows row0..row1."""
     cdef long unit0 = 0, unit1 = s.H
     cdef const Weight[floating]* w = NULL
-    cdef Product[floating] input, product
-    step.K, step.narrow, step.sums, step.input = 0, False, <const floating*>NULL, <const Product[floating]*>NULL
-    if op.input >= 0 and makes_input(s):
-        set_projection(&input, s[0], op.input, 0)
-        step.input = &input
+    step.K, step.narrow, step.sums = 0, False, <const floating*>NULL
     if op.weight >= 0:
         w = &s.weight[op.weight]
     if not s.by_rows:
@@ -248,12 +264,14 @@ cdef void forward_step(
         multiply(s, w, <const floating*>at[op.left].at, at[op.left].ld, <const floating*>NULL, True,
                  at[op.out].at + op.out_block * s.H, at[op.out].ld, row0, row1, 0, w.units)
     elif w != NULL and w.unpacked:
-        set_step_product(&product, s[0], w[0], <const floating*>at[op.left].at)
-        s.kernels.product(&product, row0, row1, unit0, unit1)
-        step.sums, step.sums_ld = s.product, product.ld
+        step.sums, step.sums_ld = s.product, s.cell.gates * s.H
+        multiply_as_it_lies(s, w, <const floating*>at[op.left].at, row0, row1, unit0, unit1)
     elif w != NULL:
         step.K, step.a, step.panels, step.narrow = w.K, at[op.left].at, w.packed, w.narrow
-    s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
+    if op.input >= 0 and makes_input(s):
+        forward_with_input(s, op, step, row0, row1, unit0, unit1)
+    else:
+        s.kernels.forward(op.what, step, row0, row1, unit0, unit1)
 
 
 cdef void put_out(

@@ -24,7 +24,7 @@ template <class T> const T* dy_of(const Scan<T>& s, long now, long low) {
 template <class T> void begin(const Scan<T>& s, At<T>* at, Forward<T>* step) {
   const long H = s.H, S = s.S, width = s.cell.gates * H;
   if (s.cell.any || s.mask) std::fill_n(at, PLACES, At<T>{});
-  step->next = {};
+  step->next = {}, step->input = nullptr;
   at[PRE].ld = s.cell.blocks * H, at[GATES].ld = s.cell.saved * H;
   at[H_PREV].ld = at[LEFT].ld = at[H_NEW].ld = at[MASK].ld = S;
   at[C_PREV].ld = at[C_LAST].ld = at[C_NEW].ld = at[SQUASHED].ld = H;

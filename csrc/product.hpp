@@ -294,11 +294,27 @@ FASTRNN_INLINE void multiply_group(const Operands<T>& o, const Group& group, lon
   }
 }
 
-// tile[v] = the products of one row and a group, or several wide ones. Three vectors are too few independent chains to fill
-// the pipeline, so three such panels at once; four are as many as L2 feeds, faster from one place than from two.
+// tile[v] = the products of one row and unit vectors u0..u1, in wide panels; NP of them at once: three vectors are too few
+// independent chains to fill the pipeline, but four are as many as L2 feeds, faster from one place than from two.
+template <int G, class T>
+FASTRNN_INLINE void multiply_row(const Operands<T>& o, long u0, long u1, const T* left, bool backwards, Vec<T>* tile) {
+  constexpr int NV = unit_vectors(G) * G, NP = NV == 3 ? 3 : 1;
+  const T* panels = o.panels + u0 * G * o.K * width<T>;
+  const long vectors = (u1 - u0) * G, pieces = (vectors + NP * NV - 1) / (NP * NV);
+  for (long i = 0; i < pieces; ++i) {
+    const long v = (backwards ? pieces - 1 - i : i) * NP * NV, rest = vectors - v;
+    const T* panel = panels + v * o.K * width<T>;
+    if (rest >= NP * NV)
+      multiply_lone<T, NV, NP>(left, o.k_stride, panel, NV * o.K * width<T>, o.K, tile + v);
+    else
+      lone_kernel_for<T>(int(smaller(rest, NV)), int(rest / NV))(left, o.k_stride, panel, NV * o.K * width<T>, o.K, tile + v);
+  }
+}
+
+// The same of a group, in whatever panels it has.
 template <class T>
-FASTRNN_INLINE void multiply_row(const Operands<T>& o, const Group& group, long row, bool backwards, Vec<T>* tile) {
-  const T* left = o.a + number_of(o.numbers, row) * o.row_stride;
+__attribute__((noinline)) void multiply_row(const Operands<T>& o, const Group& group, const T* left, bool backwards,
+                                            Vec<T>* tile) {
   const int panels = group.panels(), at_once = group.most == 3 ? 3 : 1, pieces = at_once == 3 ? (panels + 2) / 3 : panels;
   for (int i = 0; i < pieces; ++i) {
     const int p = (backwards ? pieces - 1 - i : i) * at_once, v = p * group.most;
@@ -313,22 +329,26 @@ FASTRNN_INLINE void multiply_row(const Operands<T>& o, const Group& group, long 
 //
 // before(unit, units) is called before a tile's product, or after it where panels are gone over backwards: what one step has
 // read last, the next one then reads first.
-template <int G, class T, class Before, class Body>
+template <int G, bool narrow, class T, class Before, class Body>
 FASTRNN_INLINE void for_lone_row(const Operands<T>& o, long row, long first, long last, bool backwards, Before before,
                                  Body body) {
   alignas(64) Vec<T> tile[MAX_ROWS * G];
-  const bool by_eights = !o.layout.narrow;
-  const long groups = by_eights ? (last - first + MAX_ROWS - 1) / MAX_ROWS : o.layout.groups(last - first);
+  const T* left = o.a + number_of(o.numbers, row) * o.row_stride;
+  const long groups = narrow ? o.layout.groups(last - first) : (last - first + MAX_ROWS - 1) / MAX_ROWS;
   if (o.K == 0)
     for (long k = 0; k < MAX_ROWS * G; ++k) tile[k] = Vec<T>{};
   for (long i = 0; i < groups; ++i) {
-    const long g = backwards ? groups - 1 - i : i, u0 = first + g * (by_eights ? MAX_ROWS : o.layout.group());
-    const Group group(o.layout, u0, by_eights ? smaller(u0 + MAX_ROWS, last) : o.layout.end(g, first, last));
-    const long units = group.unit1 - u0;
-    if (!backwards) before(u0, units);
-    if (o.K > 0) multiply_row(o, group, row, backwards, tile);
-    if (backwards) before(u0, units);
-    body(tile, u0, units);
+    const long g = backwards ? groups - 1 - i : i, u0 = first + g * (narrow ? o.layout.group() : MAX_ROWS);
+    const long u1 = narrow ? o.layout.end(g, first, last) : smaller(u0 + MAX_ROWS, last);
+    if (!backwards) before(u0, u1 - u0);
+    if (o.K > 0) {
+      if constexpr (narrow)
+        multiply_row(o, Group(o.layout, u0, u1), left, backwards, tile);
+      else
+        multiply_row<G>(o, u0, u1, left, backwards, tile);
+    }
+    if (backwards) before(u0, u1 - u0);
+    body(tile, u0, u1 - u0);
   }
 }
 

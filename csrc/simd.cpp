@@ -53,7 +53,7 @@ __attribute__((noinline)) void make_tile(const Product<T>* p, long row, int rows
   const Operands<T> o = operands_of<G>(p);
   const Group group(o.layout, u, u + units);
   if (rows == 1) {
-    multiply_row(o, group, row, backwards, tile);
+    multiply_row(o, group, o.a + number_of(o.numbers, row) * o.row_stride, backwards, tile);
   } else {
     multiply_group<T, false>(o, group, row, row + rows, 0, o.K, backwards, in_tile<T>(tile, row, group.vectors),
                              [](long, int) {});
@@ -116,15 +116,16 @@ template <class T> FASTRNN_INLINE Operands<T> operands_of(const Backward<T>& s) 
 }
 
 // Forward step of one cell over a row alone.
-template <class Cell, class T>
+template <class Cell, bool narrow, class T>
 __attribute__((noinline)) void forward_lone(const Forward<T>& s, long row, long unit0, long unit1) {
   constexpr int V = width<T>, G = Cell::G;
   // its vectors advance together, as rows do; peepholes are the same for all rows, not for all vectors
   const bool together = !s.rules->p;
   const Where<T> turned = of_vectors(s.where, row);
+  const bool shared = unit1 - unit0 < s.H;  // other threads make the rest of its units
   if (s.input) prefetch_row(s.input->a + row * s.input->row_stride, s.input->K);
-  if (s.K > 0) prefetch_row(s.a + row * s.K, s.K);
-  for_lone_row<G>(operands_of<Cell>(s), row, unit0 / V, vectors<T>(unit1), s.backwards,
+  if (shared && s.K > 0) prefetch_row(s.a + row * s.K, s.K);
+  for_lone_row<G, narrow>(operands_of<Cell>(s), row, unit0 / V, vectors<T>(unit1), s.backwards,
                   [&](long u, long units) {
                     if (s.input) make_tile<G>(s.input, row, 1, u, units, s.backwards);
                   },
@@ -140,11 +141,10 @@ __attribute__((noinline)) void forward_lone(const Forward<T>& s, long row, long 
   if (s.stream) settle();
 }
 
-// Forward step of one cell.
+// Forward step of one cell over several rows.
 template <class Cell, class T>
-void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
+__attribute__((noinline)) void forward_tiles(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  if (row1 - row0 == 1) return forward_lone<Cell>(s, row0, unit0, unit1);
   Operands<T> o = operands_of<Cell>(s);
   Fetch<T> fetch(&s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
@@ -161,6 +161,14 @@ void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long un
                    forward_rows<Cell, false>(s, s.where, tile + whole * Cell::G, stride, row, rows, (u + whole) * V);
                });
   if (s.stream) settle();
+}
+
+// Forward step of one cell.
+template <class Cell, class T>
+FASTRNN_INLINE void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
+  if (row1 - row0 == 1 && !s.narrow) return forward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1) return forward_lone<Cell, true>(s, row0, unit0, unit1);
+  forward_tiles<Cell>(s, row0, row1, unit0, unit1);
 }
 
 // What the forward pass has left for a tile's step, and where rows and tiles are too far apart for the CPU to foresee it:
@@ -187,17 +195,16 @@ FASTRNN_INLINE void backward_tile(const Backward<T>& s, const Vec<T>* tile, int 
   if (whole < units) backward_rows<Cell, false>(s, tile + whole, stride, row, rows, (u + whole) * V);
 }
 
-template <class Cell, class T>
+template <class Cell, bool narrow, class T>
 __attribute__((noinline)) void backward_lone(const Backward<T>& s, long row, long unit0, long unit1) {
-  if (s.K > 0) prefetch_row(s.a + row * s.a_ld, s.K);
-  for_lone_row<1>(operands_of(s), row, unit0 / width<T>, vectors<T>(unit1), s.backwards, [](long, long) {},
+  if (unit1 - unit0 < s.H && s.K > 0) prefetch_row(s.a + row * s.a_ld, s.K);
+  for_lone_row<1, narrow>(operands_of(s), row, unit0 / width<T>, vectors<T>(unit1), s.backwards, [](long, long) {},
                   [&](const Vec<T>* tile, long u, long units) { backward_tile<Cell>(s, tile, 0, row, 1, u, units); });
 }
 
 template <class Cell, class T>
-void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
+__attribute__((noinline)) void backward_tiles(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
   constexpr int V = width<T>;
-  if (row1 - row0 == 1) return backward_lone<Cell>(s, row0, unit0, unit1);
   Operands<T> o = operands_of(s);
   Fetch<T> fetch(&s.next, all_k(o, row1 - row0));
   if (fetch.step) o.fetch = &fetch;
@@ -209,6 +216,13 @@ void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long 
                [&](const Vec<T>* tile, int stride, long row, int rows, long u, long units) {
                  backward_tile<Cell>(s, tile, stride, row, rows, u, units);
                });
+}
+
+template <class Cell, class T>
+FASTRNN_INLINE void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
+  if (row1 - row0 == 1 && !s.narrow) return backward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1) return backward_lone<Cell, true>(s, row0, unit0, unit1);
+  backward_tiles<Cell>(s, row0, row1, unit0, unit1);
 }
 
 template <class T>
@@ -263,9 +277,9 @@ template <int G, class T>
 void product_of(const Product<T>* p, long row0, long row1, long column0, long column1) {
   const long first = column0 / width<T>, last = vectors<T>(column1);
   if (row1 - row0 == 1) {
-    for_lone_row<G>(operands_of<G>(p), row0, first, last, false, [](long, long) {},
-                    [&](const Vec<T>* tile, long u, long units) { put_tile<G>(p, tile, 0, row0, 1, u, units); });
-    return;
+    const auto put = [&](const Vec<T>* tile, long u, long units) { put_tile<G>(p, tile, 0, row0, 1, u, units); };
+    if (p->narrow) return for_lone_row<G, true>(operands_of<G>(p), row0, first, last, false, [](long, long) {}, put);
+    return for_lone_row<G, false>(operands_of<G>(p), row0, first, last, false, [](long, long) {}, put);
   }
   for_tiles<T, G, false>(operands_of<G>(p), row0, row1, first, last, false,
                [&](long row, int rows, long u, long units) {

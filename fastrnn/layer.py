@@ -238,8 +238,8 @@ class StatefulLayer(Layer):
         """Where y's batch axis is."""
         return 1 if time_major and not self.pools else 0
 
-    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, LayerTape]:
-        """Run x, a batch or a single sequence: y, final state, tape."""
+    def _invoke(self, x: Any, state: Any, call: Call, keep: bool) -> tuple[Any, Any, Any, bool]:
+        """Run x, a batch or a single sequence: y, final state, record, and whether it was a single one."""
         single = False
         if type(x) is not np.ndarray or x.ndim != 3:
             x, single = self._batch(_listed(x), call.time_major)
@@ -250,7 +250,7 @@ class StatefulLayer(Layer):
             self._settle(record)
         if single:
             y = each(lambda part: np.squeeze(part, self._axis(call.time_major)), y)
-        return y, state, LayerTape(self, record, call.time_major, single)
+        return y, state, record, single
 
     def __call__(
         self, x: Any, state: Any = None, lengths: Any = None, *, mask: Any = None, time_major: bool = False
@@ -286,8 +286,7 @@ class StatefulLayer(Layer):
         TypeError, ValueError
             An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
         """
-        call = _call(lengths, mask, time_major)
-        y, state, _ = self._invoke(x, state, call, False)
+        y, state, _, _ = self._invoke(x, state, _call(lengths, mask, time_major), False)
         return y, state
 
     def forward(
@@ -315,7 +314,8 @@ class StatefulLayer(Layer):
         """
         plain = rng is None and checkpoint is False
         call = _call(lengths, mask, time_major) if plain else Call(lengths, mask, time_major, rng, checkpoint)
-        return self._invoke(x, state, call, True)
+        y, state, record, single = self._invoke(x, state, call, True)
+        return y, state, LayerTape(self, record, call.time_major, single)
 
     def backward(
         self, tape: LayerTape, dy: Any = None, dstate: Any = None, *, input_gradient: bool = True
