@@ -282,8 +282,10 @@ class AttentionLSTM(Composite):
         TypeError, ValueError
             An argument has the wrong dtype or shape, or lengths come together with a mask; the message names it.
         """
-        context, state, tape = self._invoke(x, state, Call(lengths, mask, time_major), False)
-        return (context, state, _weights(tape)) if as_flag("return_weights", return_weights) else (context, state)
+        context, state, record, single = self._invoke(x, state, Call(lengths, mask, time_major), False)
+        if not as_flag("return_weights", return_weights):
+            return context, state
+        return context, state, _weights(LayerTape(self, record, time_major, single))
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, *, return_weights: bool = False, **options: Any
