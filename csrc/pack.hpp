@@ -6,12 +6,9 @@
 
 namespace {
 
-template <class T> constexpr long vectors(long n) { return (n + width<T> - 1) / width<T>; }
-
 template <class T> long first_unit(long n, long G, bool narrow, int thread, int threads) {
-  const long units = vectors<T>(n);
-  const Layout layout{int(G), narrow, units};
-  return thread == threads ? n : smaller(n, layout.groups(units) * thread / threads * layout.group() * width<T>);
+  const Layout layout = layout_of<T>(int(G), narrow, n);
+  return thread == threads ? n : smaller(n, layout.groups(layout.units) * thread / threads * layout.group() * width<T>);
 }
 
 // Narrow panels are for more rows than a tile of wide ones has. With 16 registers either tile holds twelve sums, and batches
@@ -46,6 +43,17 @@ template <class T, int NV> void pack_whole(T* panel, const T* const* from, long 
   }
 }
 
+// A vector of units that stand together, gate after gate, n of each: those from the `first` on.
+template <class T>
+void pack_together(T* dst, long ld, const T* src, long rows, int first, int G, int n, long k_stride, long unit_stride,
+                   long gate_stride) {
+  for (int l = 0, gate = first / n, unit = first % n; l < width<T>; ++l) {
+    const T* from = src + unit * unit_stride + gate * gate_stride;
+    for (long k = 0; k < rows; ++k) dst[k * ld + l] = gate < G ? from[k * k_stride] : T(0);
+    if (++unit == n) unit = 0, ++gate;
+  }
+}
+
 // Some rows of a panel: NV vectors of a group, from its vector v0 on. `units` of the group's units exist.
 template <class T>
 void pack_panel(T* panel, const T* src, long rows, int v0, int NV, int G, long units, long k_stride, long unit_stride,
@@ -56,14 +64,20 @@ void pack_panel(T* panel, const T* src, long rows, int v0, int NV, int G, long u
   int n[MAX_VECTORS];
   bool whole = true;
   for (int v = 0; v < NV; ++v) {
-    const long unit = (v0 + v) / G * V;
-    block[v] = src + unit * unit_stride + (v0 + v) % G * gate_stride;
+    const long unit = smaller((v0 + v) / G, (units - 1) / V) * V;  // the last ones' vectors may be of several gates
+    block[v] = src + unit * unit_stride;
     n[v] = int(smaller(V, units - unit));
+    if (n[v] == V) block[v] += (v0 + v) % G * gate_stride;
     whole = whole && n[v] == V;
   }
   if (unit_stride == 1 && NV == 4 && whole) return pack_whole<T, 4>(panel, block, k_stride, rows);
   if (unit_stride == 1 && NV == 3 && whole) return pack_whole<T, 3>(panel, block, k_stride, rows);
   for (int v = 0; v < NV; ++v) {
+    if (n[v] < V && G > 1) {
+      const int first = v0 + v - int(units / V) * G;
+      pack_together<T>(panel + v * V, NV * V, block[v], rows, first * V, G, n[v], k_stride, unit_stride, gate_stride);
+      continue;
+    }
     if (unit_stride != 1) {
       pack_transposed<T>(panel + v * V, NV * V, block[v], unit_stride, rows, n[v]);
       continue;
@@ -80,15 +94,15 @@ void pack(T* dst, const T* src, long K, long H, long gates, bool narrow, long k_
           long first, long last) {
   constexpr int V = width<T>;
   const int G = int(gates);
-  const Layout layout{G, narrow, vectors<T>(H)};
+  const Layout layout = layout_of<T>(G, narrow, H);
   const long u0 = first / V, u1 = vectors<T>(last), groups = layout.groups(u1 - u0);
   const long rows = unit_stride == 1 ? 16 / G : K;
   for (long k = 0; k < K; k += rows)
     for (long g = 0; g < groups; ++g) {
-      const long u = u0 + g * layout.group(), units = layout.end(g, u0, u1) - u;
-      const int most = layout.panel(units);
-      for (int v = 0, NV; v < units * G; v += NV) {
-        NV = int(smaller(most, units * G - v));
+      const long u = u0 + g * layout.group();
+      const Group group(layout, u, layout.end(g, u0, u1));
+      for (int v = 0, NV; v < group.vectors; v += NV) {
+        NV = int(smaller(group.most, group.vectors - v));
         pack_panel<T>(dst + ((u * G + v) * K + k * NV) * V, src + k * k_stride + u * V * unit_stride, smaller(rows, K - k), v,
                       NV, G, H - u * V, k_stride, unit_stride, gate_stride);
       }

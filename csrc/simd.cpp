@@ -21,18 +21,18 @@ template <int G, class T>
 __attribute__((noinline)) void put_tile(const Product<T>* p, const Vec<T>* tile, int stride, long row, int rows, long u,
                                         long units) {
   constexpr int V = width<T>;
-  const auto put = [&](const Vec<T>* from, long at, Vec<T> bias, int n) {
+  const auto put = [&](const T* from, long at, Vec<T> bias, int n) {
 #pragma GCC unroll 1
-    for (int r = 0; r < rows; ++r, from += stride) {
+    for (int r = 0; r < rows; ++r, from += stride * V) {
       T* out = p->out + number_of(p->out_rows, row + r) * p->ld + at;
-      store<T>(out, *from + (p->add ? load<T>(out, n) : bias), n);
+      store<T>(out, load<T>(from) + (p->add ? load<T>(out, n) : bias), n);
     }
   };
   for (int v = 0; v < units; ++v) {
     const long column = (u + v) * V;
     const int n = int(smaller(V, p->columns - column));
     for (int g = 0; g < G; ++g) {
-      const Vec<T>* from = tile + v * G + g;
+      const T* from = reinterpret_cast<const T*>(tile + v * G) + g * n;
       const Vec<T> bias = p->bias ? load<T>(p->bias + g * p->columns + column, n) : Vec<T>{};
       if (n == V)
         put(from, p->block[g] + column, bias, V);
@@ -43,13 +43,19 @@ __attribute__((noinline)) void put_tile(const Product<T>* p, const Vec<T>* tile,
 }
 
 template <int G, class T> FASTRNN_INLINE Operands<T> operands_of(const Product<T>* p) {
-  return {p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, {G, p->narrow, vectors<T>(p->columns)}};
+  return {p->a, p->a_rows, p->row_stride, p->k_stride, p->panels, p->K, layout_of<T>(G, p->narrow, p->columns)};
 }
 
-// A tile of a product with G gate blocks: some rows, and unit vectors of one group or, of a lone row, of several.
+// Rows that are too few for a cell's chains of operations to overlap: the vectors of a row then take their place, as those of
+// a lone one do. Two rows take 2 to 4 % less time (H128, one thread), three no less.
+constexpr int FEW_ROWS = 2;
+
+// A tile of a product with G gate blocks: some rows, and unit vectors of one group or, of few rows, of several.
 template <int G, class T>
 __attribute__((noinline)) void make_tile(const Product<T>* p, long row, int rows, long u, long units, bool backwards) {
-  alignas(64) Vec<T> tile[MAX_ROWS * most_vectors(G)];
+  constexpr int most = MAX_ROWS * (most_vectors(G) > FEW_ROWS * G ? most_vectors(G) : FEW_ROWS * G);
+  alignas(64) Vec<T> tile[most + 1];
+  tile[most] = Vec<T>{};
   const Operands<T> o = operands_of<G>(p);
   const Group group(o.layout, u, u + units);
   if (rows == 1) {
@@ -84,6 +90,19 @@ __attribute__((noinline)) void backward_rows(const Backward<T>& s, const Vec<T>*
   Cell::backward(s, acc, stride, row, rows, u, whole ? width<T> : int(s.H - u));
 }
 
+// The same of a last vector of units that is not full: where its sums stand together, gate g's n from element g * n on, they
+// are taken apart.
+template <class Cell, class T>
+__attribute__((noinline)) void forward_last(const Forward<T>& s, const Vec<T>* acc, int stride, long row, int rows, long u) {
+  constexpr int G = Cell::G;
+  const int n = int(s.H - u);
+  if (G == 1 || s.K == 0) return forward_rows<Cell, false>(s, s.where, acc, stride, row, rows, u);
+  alignas(64) Vec<T> apart[MAX_ROWS * G];
+  for (int r = 0; r < rows; ++r)
+    for (int g = 0; g < G; ++g) apart[r * G + g] = load<T>(reinterpret_cast<const T*>(acc + r * stride) + g * n);
+  forward_rows<Cell, false>(s, s.where, apart, G, row, rows, u);
+}
+
 // Unit vectors from u on, of a group of so many, that lie within H.
 template <class T> FASTRNN_INLINE int whole_vectors(long H, long u, long units) {
   return int(smaller(units, H / width<T> - u));
@@ -109,10 +128,12 @@ template <class T> FASTRNN_INLINE long all_k(const Operands<T>& o, long rows) {
 }
 
 template <class Cell, class T> FASTRNN_INLINE Operands<T> operands_of(const Forward<T>& s) {
-  return {s.a, nullptr, s.K, 1, s.panels, s.K, {Cell::G, s.narrow, vectors<T>(s.H)}};
+  Operands<T> o{s.a, nullptr, s.K, 1, s.panels, s.K, layout_of<T>(Cell::G, s.narrow, s.H)};
+  if (s.K == 0) o.layout.last = Cell::G;  // sums that have been made apart, or none
+  return o;
 }
 template <class T> FASTRNN_INLINE Operands<T> operands_of(const Backward<T>& s) {
-  return {s.a, nullptr, s.a_ld, 1, s.panels, s.K, {1, s.narrow, vectors<T>(s.H)}};
+  return {s.a, nullptr, s.a_ld, 1, s.panels, s.K, layout_of<T>(1, s.narrow, s.H)};
 }
 
 // Forward step of one cell over a row alone.
@@ -136,14 +157,10 @@ __attribute__((noinline)) void forward_lone(const Forward<T>& s, long row, long 
                     for (int v = 0; !together && v < whole; ++v)
                       forward_rows<Cell, true>(s, s.where, tile + v * G, 0, row, 1, (u + v) * V);
                     if (whole < units)
-                      forward_rows<Cell, false>(s, s.where, tile + whole * G, 0, row, 1, (u + whole) * V);
+                      forward_last<Cell>(s, tile + whole * G, 0, row, 1, (u + whole) * V);
                   });
   if (s.stream) settle();
 }
-
-// Rows that are too few for a cell's chains of operations to overlap: the vectors of a row then take their place, as those of
-// a lone one do. Two rows take 2 to 4 % less time (H128, one thread), three no less.
-constexpr long FEW_ROWS = 2;
 
 // Forward step of one cell over several rows.
 template <class Cell, class T>
@@ -167,7 +184,7 @@ __attribute__((noinline)) void forward_tiles(const Forward<T>& s, long row0, lon
                  for (int v = 0; !few && v < whole; ++v)
                    forward_rows<Cell, true>(s, s.where, tile + v * Cell::G, stride, row, rows, (u + v) * V);
                  if (whole < units)
-                   forward_rows<Cell, false>(s, s.where, tile + whole * Cell::G, stride, row, rows, (u + whole) * V);
+                   forward_last<Cell>(s, tile + whole * Cell::G, stride, row, rows, (u + whole) * V);
                });
   if (s.stream) settle();
 }
@@ -525,11 +542,7 @@ long fma_loop(long iterations) {
   Vec<float> acc[chains], x = all(1.0f), y = all(1e-9f);
   for (int k = 0; k < chains; ++k) acc[k] = all(float(k));
   for (long i = 0; i < iterations; ++i) {
-#ifdef __aarch64__
-    asm volatile("" : "+w"(x), "+w"(y));
-#else
-    asm volatile("" : "+v"(x), "+v"(y));
-#endif
+    asm volatile("" : FASTRNN_IN_PLACE(x), FASTRNN_IN_PLACE(y));
 #pragma GCC unroll 16
     for (int k = 0; k < chains; ++k) acc[k] += x * y;
   }

@@ -9,6 +9,8 @@
 
 namespace fastrnn {
 
+static_assert(sizeof(long) >= sizeof(void*), "sizes are counted in long: FASTRNN_PURE=1 installs the NumPy backend alone");
+
 constexpr int MAX_GATES = 4;
 
 // The elementwise steps. Those of the first line are fused for the usual functions. ANY: with the functions, the clip and

@@ -36,6 +36,15 @@
 #define FASTRNN_FMA 0
 #endif
 
+// An operand of an asm that changes nothing, but of which the compiler then knows nothing: a vector in its register.
+#if defined(__aarch64__)
+#define FASTRNN_IN_PLACE(v) "+w"(v)
+#elif defined(__x86_64__) || defined(__i386__)
+#define FASTRNN_IN_PLACE(v) "+v"(v)
+#else
+#define FASTRNN_IN_PLACE(v) "+m"(v)
+#endif
+
 #define FASTRNN_INLINE inline __attribute__((always_inline))
 
 // One operation on each of several registers: see activate().
@@ -161,13 +170,7 @@ template <class T> FASTRNN_INLINE void transpose(Vec<T>* square) {
 // A product that the compiler must not fuse with a sum. Where a sum has two products, it could fuse either, and would
 // choose differently in two places: that would be two sets of bits.
 template <class V> FASTRNN_INLINE V rounded(V product) {
-#if defined(__aarch64__)
-  asm("" : "+w"(product));
-#elif defined(__AVX512F__)
-  asm("" : "+v"(product));
-#else
-  asm("" : "+x"(product));
-#endif
+  asm("" : FASTRNN_IN_PLACE(product));
   return product;
 }
 

@@ -41,6 +41,10 @@ CASES = (
     Case("N45 T3 D5 H210", 45, 3, 5, 210),
     Case("N43 T3 D193 H230, reverse", 43, 3, 193, 230, reverse=True),
     Case("N5 T3 D9 H180", 5, 3, 9, 180),  # no matrix is packed
+    Case("N2 T6 D11 H20", 2, 6, 11, 20),
+    Case("N3 T25 D9 H50", 3, 25, 9, 50),
+    Case("N20 T4 D20 H100", 20, 4, 20, 100),
+    Case("N2 T1 D5 H300", 2, 1, 5, 300),  # by columns, threads that split units project the input of their own
     Case("ragged", 13, 20, 7, 33, lengths=(20, 3, 0, 20, 7, 1, 19, 20, 2, 8, 20, 11, 5)),
     Case("reverse", 9, 20, 7, 33, reverse=True),
 )
