@@ -103,6 +103,13 @@ class TestKerasFile:
         with pytest.raises(ValueError, match=message):
             load(_archive(tmp_path / "m.keras", config, weights))
 
+    @pytest.mark.parametrize("kind", ["Bidirectional", "TimeDistributed"])
+    def test_a_layer_of_another_package_within_one(self, kind, weights, tmp_path):
+        inner = {"class_name": "LSTM" if kind == "Bidirectional" else "Dense", "config": {}, "module": None}
+        config = _model_config({"class_name": kind, "config": {"layer": inner}, "module": "keras.layers"})
+        with pytest.raises(ValueError, match=f"{inner['class_name']}, of another package than Keras, is not a layer"):
+            load(_archive(tmp_path / "m.keras", config, weights))
+
     def test_hard_sigmoid_is_what_it_was_before_keras_3(self, weights, tmp_path, x):
         config = _model_config(_lstm_config(recurrent_activation="hard_sigmoid"))
         now = load(_archive(tmp_path / "3.keras", config, weights))

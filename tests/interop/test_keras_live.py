@@ -335,6 +335,24 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"layer 'conv.*': Conv1D is not a layer that can be imported"):
             from_layer(model)
 
+    def test_a_class_that_has_only_the_name_of_keras_own(self, tmp_path):
+        class LayerNormalization(L.Layer):
+            def build(self, shape):
+                self.gamma, self.beta = (self.add_weight(shape=shape[-1:], name=name) for name in ("gamma", "beta"))
+
+            def call(self, x):
+                return x * self.gamma + self.beta
+
+        message = "LayerNormalization, of another package than Keras, is not a layer that can be imported"
+        model = keras.Sequential([keras.Input((T, D)), L.LSTM(H, return_sequences=True), LayerNormalization()])
+        for layer in (model, model.layers[-1]):
+            with pytest.raises(ValueError, match=f"layer 'layer_norm.*': {message}"):
+                from_layer(layer)
+        pytest.importorskip("h5py")
+        model.save(tmp_path / "m.keras")
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / "m.keras")
+
     def test_unsupported_activation(self):
         layer = _built(L.LSTM(H, activation="swish"))
         with pytest.raises(ValueError, match=r"layer 'lstm.*': activation must be one of .*, got 'si"):

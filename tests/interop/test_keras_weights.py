@@ -158,6 +158,15 @@ def test_reset_after_must_fit_the_bias():
         from_weights([_normal(D, 12), _normal(H, 12), _normal(12)], reset_after=True)
 
 
+def test_options_of_other_layers():
+    lstm = [_normal(3, 20), _normal(5, 20), _normal(20)]
+    with pytest.raises(TypeError, match=r"merge must not be given for LSTM.*, which has one direction, got 'sum'"):
+        from_weights(lstm, merge="sum")
+    for weights in (lstm, lstm * 2):
+        with pytest.raises(TypeError, match=r"reset_after must not be given for .*, which is no GRU, got False"):
+            from_weights(weights, reset_after=False)
+
+
 def test_wrong_types():
     with pytest.raises(TypeError, match=r"weights must be a list of arrays, got ndarray"):
         from_weights(_normal(3, 20))

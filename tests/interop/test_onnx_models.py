@@ -383,6 +383,47 @@ class TestLoad:
         y, _ = load(model)(ids, time_major=True)
         assert scaled_error(y, session.run(["y"], {"ids": ids})[0]) <= TOLERANCE
 
+    def test_scans_with_lengths_of_their_own_are_no_chain(self):
+        """One call has one set of lengths."""
+        squeeze = [onnx.helper.make_node("Squeeze", [name, "axes"], [f"{name}.1"]) for name in ("a", "c")]
+        arrays = _arrays() | {"axes": np.array([1]), "V": _arrays(1)["R"]}
+        for second, is_chain in (("lengths", True), ("", False), ("others", False)):
+            scans = [_gru(y="a"), _gru("a.1", "c", "V")]
+            scans[0].input.extend(["", "lengths"])
+            scans[1].input.extend(["", second])
+            model = _graph([scans[0], squeeze[0], scans[1], squeeze[1]], arrays, outputs=("c.1",))
+            for name in {"lengths", second} - {""}:
+                model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, (N,)))
+            assert isinstance(load(model), Sequential) == is_chain
+
+    def test_a_scan_beside_the_chain_is_not_left_out(self):
+        squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["y"])
+        other = onnx.helper.make_node("GRU", ["x", "W", "R"], ["", "end"], hidden_size=H)
+        model = _graph([_gru(y="a"), squeeze, other], _arrays() | {"axes": np.array([1])}, outputs=("y", "end"))
+        assert load(model).keys() == {"scan", "end"}
+
+    @pytest.mark.parametrize(
+        ("training", "outputs", "is_chain"),
+        [(None, ["y"], True), (False, ["y"], True), (True, ["y"], False), (None, ["rest", "y"], False)],
+    )
+    def test_dropout_that_trains_or_gives_its_mask_is_no_layer_here(self, training, outputs, is_chain):
+        given = [] if training is None else ["rate", "training"]
+        nodes = [
+            _gru(y="a"),
+            onnx.helper.make_node("Squeeze", ["a", "axes"], ["b"]),
+            onnx.helper.make_node("Dropout", ["b", *given], outputs),
+        ]
+        stored = {"axes": np.array([1]), "rate": np.array(0.5, "f4"), "training": np.array(bool(training))}
+        assert isinstance(load(_graph(nodes, _arrays() | stored)), Sequential) == is_chain
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_an_activation_in_front(self, dtype, tmp_path):
+        model = Sequential([Activation(D, "softmax", dtype=dtype), GRU(D, H, seed=0, dtype=dtype)])
+        export(model, tmp_path / "m.onnx")
+        found, x = load(tmp_path / "m.onnx"), np.random.default_rng(1).normal(size=(N, T, D)).astype(dtype)
+        assert found.dtype == dtype
+        assert (found(x)[0] == model(x)[0]).all()
+
     def test_a_model_in_memory_and_in_a_file_are_the_same(self, tmp_path):
         model = _graph([_gru()], _arrays())
         onnx.save(model, tmp_path / "m.onnx")

@@ -37,7 +37,7 @@ def make_node(operator, inputs, **attributes):
     names = [name if name in inputs else "" for name in INPUTS[: 8 if operator == "LSTM" else 6]]
     while not names[-1]:
         names.pop()
-    return onnx.helper.make_node(operator, names, OUTPUTS[operator], hidden_size=H, **attributes)
+    return onnx.helper.make_node(operator, names, OUTPUTS[operator], **{"hidden_size": H} | attributes)
 
 
 def model_of(node, inputs, opset=14):
@@ -229,6 +229,7 @@ class TestErrors:
         [
             ({"direction": "sideways"}, "direction must be one of forward, reverse, bidirectional, got sideways"),
             ({"layout": 2}, "layout must be 0 or 1, got 2"),
+            ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
             ({"clip": -1.0}, r"clip must be greater than 0, got -1\.0"),
             ({"clip": 0.0}, r"clip must be greater than 0, got 0\.0"),
             ({"input_forget": 2}, "input_forget must be 0 or 1, got 2"),

@@ -44,6 +44,8 @@ class Model(nn.Module):
         self.odd = Odd(3, 4)
         self.half = nn.LSTM(3, 4).half()
         self.same = self.first
+        self.wrapped = nn.RNN(3, 4)
+        self.wrapped.forward = lambda x: x
         self.scripted = torch.jit.script(nn.GRU(3, 4))
 
 
@@ -56,6 +58,7 @@ def test_the_report_names_every_recurrent_module():
         "cell": ["a", "cell"],
         "odd": ["Odd", "may"],
         "half": ["the", "kernels"],
+        "wrapped": ["its", "forward"],
         "scripted": ["a", "scripted"],
     }
     lines = str(report).splitlines()

@@ -259,8 +259,30 @@ def test_a_second_derivative_raises(kind):
     y = ours(x)[0].sum()
     (dx,) = torch.autograd.grad(y, x, create_graph=True)
     assert torch.equal(dx, torch.autograd.grad(y, x)[0])
+    loss = y + dx.square().sum()
     with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
-        (y + dx.square().sum()).backward()
+        loss.backward(retain_graph=True)
+    for wanted in (x, *ours.parameters()):  # of which y is a function too
+        with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+            torch.autograd.grad(loss, wanted, retain_graph=True)
+
+
+def test_a_second_derivative_through_the_gradient_of_y_raises(kind):
+    _, ours = pair(kind, 3, 4)
+    x, weights = torch.randn(5, 2, 3, dtype=torch.float64), torch.ones(4, dtype=torch.float64, requires_grad=True)
+    grads = torch.autograd.grad((ours(x)[0] * weights).sum(), list(ours.parameters()), create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+        torch.autograd.grad(sum(part.square().sum() for part in grads), weights)
+
+
+def test_many_gradients_at_once_raise(kind):
+    _, ours = pair(kind, 3, 4)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    y, batch = ours(x)[0], torch.randn(6, 5, 2, 4, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="take one gradient at a time"):
+        torch.autograd.grad(y, x, batch, is_grads_batched=True, retain_graph=True)
+    with pytest.raises(RuntimeError, match="take one gradient at a time"):
+        torch.func.vmap(lambda dy: torch.autograd.grad(y, x, dy, retain_graph=True))(batch)
 
 
 def test_the_graph_may_be_kept_and_used_again(kind):
@@ -274,10 +296,15 @@ def test_the_graph_may_be_kept_and_used_again(kind):
         torch.autograd.grad(y.sum(), x)
 
 
-@pytest.mark.parametrize("kind, packed", [("gru", False), ("gru", True), ("rnn", False), ("lstm", True)])
+@pytest.mark.parametrize(
+    "kind, packed, P",
+    [("gru", False, None), ("gru", True, None), ("rnn", False, None), ("lstm", True, None), ("lstm", False, 2)],
+)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bidirectional": True}], ids=str)
-def test_outputs_may_be_changed_in_place(kind, packed, options):
+def test_outputs_may_be_changed_in_place(kind, packed, P, options, backend):
     gradients = []
+    if P:
+        options = {**options, "proj_size": P}
     for module in pair(kind, 3, 4, **options):
         x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3).requires_grad_()
         y, state = module(pack_padded_sequence(x, torch.tensor([5, 2])) if packed else x)
@@ -419,6 +446,12 @@ def test_a_state_of_a_packed_batch_with_too_many_rows(kind):
         ours(pack_sequence([torch.zeros(3, 3)]), torch.zeros(1, 2, 4))
 
 
+def test_an_empty_tuple_is_no_state(kind):
+    for module in pair(kind, 3, 4):
+        with pytest.raises((IndexError, AttributeError)):
+            module(torch.zeros(5, 2, 3, dtype=torch.float64), ())
+
+
 @pytest.mark.parametrize("kind", ["gru", "rnn"])
 def test_a_state_in_a_tuple_is_that_of_an_lstm_only(kind):
     messages = []
@@ -433,8 +466,9 @@ def test_a_state_in_a_tuple_is_that_of_an_lstm_only(kind):
 def test_half_precision_is_pytorchs_and_said_once(kind):
     theirs, ours = (module.bfloat16() for module in pair(kind, 3, 4))
     x = torch.ones(5, 2, 3, dtype=torch.bfloat16)
-    with pytest.warns(UserWarning, match="runs on PyTorch, not on fastrnn: .* not bfloat16"):
+    with pytest.warns(UserWarning, match="runs on PyTorch, not on fastrnn: .* not bfloat16") as found:
         y = ours(x)[0]
+    assert found[0].filename == __file__
     assert torch.equal(y, theirs(x)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -445,6 +479,16 @@ def test_tensors_of_another_device_are_pytorchs(kind):
     ours = KINDS[kind][1](3, 4, device="meta")
     with pytest.warns(UserWarning, match="a tensor is on meta"):
         assert ours(torch.zeros(5, 2, 3, device="meta"))[0].device.type == "meta"
+
+
+def test_another_default_device(kind):
+    gradients = []
+    for module in pair(kind, 3, 4):
+        x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3)
+        with torch.device("meta"):
+            y = module(x)[0]
+        gradients.append([y, *torch.autograd.grad(y.sum(), list(module.parameters()))])
+    assert_same(*gradients)
 
 
 def test_autocast_is_pytorchs(kind):
@@ -470,6 +514,41 @@ def test_what_is_compiled_is_pytorchs(kind):
     with pytest.warns(UserWarning, match="compiled"):
         y = torch.compile(ours, backend="eager")(x)[0]
     assert_same([theirs(x)[0]], [y])
+
+
+class Tagger(nn.Module):
+    """A recurrent module within a model."""
+
+    def __init__(self, rnn):
+        super().__init__()
+        self.rnn, self.head = rnn, nn.Linear(4, 2, dtype=torch.float64)
+
+    def forward(self, x, hx=None):
+        y, _ = self.rnn(x, hx)
+        return self.head(y)
+
+
+def test_a_symbolic_trace_calls_the_module(kind, calls):
+    _, ours = pair(kind, 3, 4)
+    model = Tagger(ours)
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["rnn", "head"]
+    x, hx = torch.randn(5, 2, 3, dtype=torch.float64), state_of(ours, 2)
+    assert torch.equal(traced(x, hx), model(x, hx))
+    assert len(calls) == 2
+
+
+def test_saved_tensors_that_may_be_changed(kind):
+    gradients = []
+    for module in pair(kind, 3, 4):
+        x = torch.linspace(-1, 1, 30, dtype=torch.float64).view(5, 2, 3)
+        with warnings.catch_warnings(), torch.autograd.graph.allow_mutation_on_saved_tensors():
+            warnings.filterwarnings("ignore", message=".* runs on PyTorch")
+            y = module(x)[0]
+            with torch.no_grad():
+                module.weight_hh_l0.mul_(2)
+            gradients.append(torch.autograd.grad(y.sum(), list(module.parameters())))
+    assert_same(*gradients)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

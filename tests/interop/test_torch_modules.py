@@ -216,7 +216,9 @@ BAD_MODULES = {
     "max_norm": (nn.Embedding(3, 4, max_norm=1.0), ValueError, r"module\.max_norm must be None, got 1\.0"),
     "norm axes": (nn.LayerNorm((3, 4)), ValueError, r"module\.normalized_shape must be of one axis, got \(3, 4\)"),
     "plain norm": (nn.LayerNorm(3, elementwise_affine=False), ValueError, r"module\.elementwise_affine must be True"),
-    "complex": (nn.Linear(3, 4, dtype=torch.complex64), TypeError, r"module\.weight must be floating, got torch\.comp"),
+    "complex": (nn.Linear(3, 4, dtype=torch.complex64), TypeError, r"module\.weight must hold float16.*got complex64"),
+    "meta": (nn.Sequential(nn.Linear(3, 4, device="meta")), ValueError, r"module\[0\]\.weight must hold numbers, got"),
+    "dropout": (nn.Sequential(nn.Linear(3, 4), nn.Dropout(1.0)), ValueError, r"module\[1\]\.p must be .* got 1\.0"),
     "no module": (3, TypeError, r"module must be a torch\.nn\.Module, got int"),
 }
 
@@ -378,6 +380,7 @@ BAD_STATES = {
         TypeError,
         "bias_hh_l0 must hold float.*int32",
     ),
+    "meta": (with_("bias_hh_l0", torch.zeros(16, device="meta")), ValueError, "bias_hh_l0 must hold numbers, got"),
     "dtypes": (with_("bias_hh_l0", torch.zeros(16).double()), TypeError, "one dtype, got float32, float64"),
     "no axes": (with_("weight_ih_l0", torch.zeros(())), ValueError, r"weight_ih_l0 must have 2 axes, got shape \(\)"),
     "kinds": (

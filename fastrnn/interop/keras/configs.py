@@ -23,6 +23,7 @@ Config = Mapping[str, Any]
 _DENSE_FUNCTIONS = ("tanh", "relu", "sigmoid")
 _SCANS = ("SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU")
 _NORMS = ("LayerNormalization", "BatchNormalization")
+_PACKAGES = ("keras", "tf_keras", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,20 @@ def _bidirectional(name: str, config: Config, weights: Sequence[Array], source: 
     return Bidirectional((fwd, bwd), merge=config.get("merge_mode", "concat"))
 
 
+def _check_own(name: str, kind: str, module: Any) -> None:
+    """Raise where a layer's class comes from another package: it may share no more than its name with Keras's."""
+    if str(module).partition(".")[0] not in _PACKAGES:
+        raise ValueError(f"{name}: {kind}, of another package than Keras, is not a layer that can be imported")
+
+
+def _module(entry: Config) -> Any:
+    """Where the class of a config's layer comes from; ``.h5`` files do not say it."""
+    return entry.get("module", "keras")
+
+
 def _inner(name: str, config: Config) -> tuple[Config, str]:
     kind = config["class_name"]
+    _check_own(name, kind, _module(config))
     if kind not in _SCANS:
         raise ValueError(f"{name}: layer must be one of {', '.join(_SCANS)}, got {kind}")
     return config["config"], kind
@@ -161,6 +174,7 @@ def layer_of(name: str, kind: str, config: Config, weights: Sequence[Array], sou
     if kind == "Dense":
         return _dense(name, config, weights, source)
     if kind == "TimeDistributed" and config["layer"]["class_name"] == "Dense":
+        _check_own(name, "Dense", _module(config["layer"]))
         return _dense(name, config["layer"]["config"], weights, source)
     if kind == "Embedding":
         return [from_weights(weights, "Embedding")]
@@ -207,7 +221,9 @@ def from_layer(layer: Any) -> Any:
     kind, config, source = type(layer).__name__, layer.get_config(), Source(_is_before_3(layer))
     if kind in ("Sequential", "Functional", "Model"):
         return model_of(config, {part.name: part.get_weights() for part in layer.layers}, source)
-    found = layer_of(f"layer {config.get('name', kind)!r}", kind, config, layer.get_weights(), source)
+    name = f"layer {config.get('name', kind)!r}"
+    _check_own(name, kind, type(layer).__module__)
+    found = layer_of(name, kind, config, layer.get_weights(), source)
     if len(found) > 1:
         raise ValueError(f"layer: activation must be one that Dense has here, got one that makes two layers: {found}")
     return found[0]
@@ -299,6 +315,7 @@ class _Chain:
 
     def add(self, name: str, entry: Config, weights: Sequence[Array]) -> None:
         kind, config, where = entry["class_name"], entry["config"], f"layer {name!r}"
+        _check_own(where, kind, _module(entry))
         special: dict[str, Callable[[str, Config], None]] = {
             "InputLayer": lambda where, config: None,
             "Dropout": self._dropout,

@@ -202,7 +202,8 @@ def from_weights(
     Raises
     ------
     TypeError, ValueError
-        The arrays are not those of a layer of this kind; the message names the array and the shape that is wanted.
+        The arrays are not those of a layer of this kind; the message names the array and the shape that is wanted. Or
+        ``merge`` is given for one direction, ``reset_after`` for another layer than a GRU.
 
     Examples
     --------
@@ -214,7 +215,13 @@ def from_weights(
     arrays = as_weights(weights)
     as_choice("kind", kind, (*KINDS, None))
     with init.skipped():  # every weight comes from the arrays
-        return _made(arrays, kind, merge, reset_after, options)
+        layer = _made(arrays, kind, merge, reset_after, options)
+    parts = layer.layers if isinstance(layer, Bidirectional) else (layer,)
+    if merge != "concat" and len(parts) == 1:
+        raise TypeError(f"merge must not be given for {layer!r}, which has one direction, got {merge!r}")
+    if reset_after is not None and not any(isinstance(part, GRU) for part in parts):
+        raise TypeError(f"reset_after must not be given for {layer!r}, which is no GRU, got {reset_after!r}")
+    return layer
 
 
 def _made(
@@ -290,6 +297,13 @@ def to_weights(layer: Layer) -> list[Array]:
         The layer has an option or parameters that no Keras layer has, or an activation that Keras has no name for.
     TypeError
         It is not one of the layers above.
+
+    Examples
+    --------
+    >>> from fastrnn import GRU, Dense, Sequential
+    >>> from fastrnn.interop.keras import to_weights
+    >>> [array.shape for array in to_weights(Sequential([GRU(3, 5), Dense(5, 2)]))]
+    [(3, 15), (5, 15), (2, 15), (5, 2), (2,)]
     """
     if isinstance(layer, Sequential):
         return [array for part in layer.layers for array in to_weights(part)]

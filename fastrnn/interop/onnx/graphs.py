@@ -25,10 +25,10 @@ from ...recurrent import RecurrentLayer
 from ...sequential import Sequential
 from .functions import OPERATORS, operator_option
 from .layouts import GATES
-from .nodes import INPUTS, STATES, Attributes, attributes_of, layer_of, onnx_module
+from .nodes import INPUTS, STATES, attributes_of, layer_of, onnx_module
 
 _DEPTH_LIMIT = 32
-_INTEGERS = (6, 7)  # what TensorProto calls INT32 and INT64
+_INTEGERS, _DOUBLE = (6, 7), 11  # what TensorProto calls INT32 and INT64, and DOUBLE
 
 
 class _NotAChainError(Exception):
@@ -49,8 +49,8 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
         a bias, Softmax, Tanh, Relu and their like, LayerNormalization, Mul and Add of one number per feature (a
         `BatchNorm`), with the Transpose, Squeeze and Reshape nodes that exporters put between them; Y_h behind a scan
         is a `LastStep`. Initial states and lengths that are inputs of the graph are the ``state`` and ``lengths`` of a
-        call; a stored initial state that all rows share is a learned one. If the graph's input is (T, N, D), call with
-        ``time_major=True``.
+        call, which gives 0 beyond the lengths whatever the graph puts there; a stored initial state that all rows share
+        is a learned one. If the graph's input is (T, N, D), call with ``time_major=True``.
     dict
         Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
         `Bidirectional` where it has both directions. Nodes within If, Loop and Scan are among them; a name that comes
@@ -73,9 +73,10 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
     except _NotAChainError as error:
         reason = str(error)
     found: dict[str, RecurrentLayer | Bidirectional] = {}
-    for name, attributes, weights in graph.scans():
+    for inner, node in graph.scans():
+        name = name_of(node)
         again = sum(known == name or known.startswith(f"{name}#") for known in found)
-        found[f"{name}#{again + 1}" if again else name] = layer_of(attributes, weights)
+        found[f"{name}#{again + 1}" if again else name] = layer_of(attributes_of(node), inner.weights(node))
     if not found:
         raise ValueError(f"model must hold an RNN, LSTM or GRU node, and holds none; it is no chain either: {reason}")
     return found
@@ -171,11 +172,11 @@ class _Graph:
                 found[label] = array
         return found
 
-    def scans(self) -> Iterator[tuple[str, Attributes, dict[str, Array]]]:
-        """Every recurrent node, those of subgraphs too: its name, attributes and weights."""
+    def scans(self) -> Iterator[tuple[_Graph, Any]]:
+        """Every recurrent node, those of subgraphs too, and the graph that it is in."""
         for node in self.graph.node:
             if node.op_type in GATES and node.domain in ("", "ai.onnx"):
-                yield name_of(node), attributes_of(node), self.weights(node)
+                yield self, node
             for attribute in node.attribute:
                 for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                     yield from _Graph(inner, self).scans()
@@ -259,10 +260,11 @@ class _Chain:
         self.axes: tuple[str, ...] = ()
         self.first_axes: tuple[str, ...] = ()
         self.input_size = 0  # where the graph says it
+        self.input_dtype = "float32"
         self.names: dict[str, str] = {}  # what the first recurrent node has shown the axes of the input to be
         self.pending: tuple[Bidirectional, bool] | None = None  # not yet merged, and whether only its end is taken
-        self.has_scan = False
-        self.lengths: set[str] = set()  # what the scans take as such
+        self.scans = 0
+        self.lengths = ""  # what all scans take as such
         self.masked: int | None = None  # how many parts were there when zeros were put beyond the lengths
 
     def stack(self) -> Sequential:
@@ -274,8 +276,10 @@ class _Chain:
         self._begin(first)
         for node, k in steps:
             self._read(node, k)
-        if not self.has_scan or self.pending is not None:
+        if not self.scans or self.pending is not None:
             raise _NotAChainError("no recurrent node, or both of its directions apart")
+        if len(list(graph.scans())) > self.scans:
+            raise _NotAChainError("there are recurrent nodes beside it")
         if self.masked not in (None, len(self.parts)):
             raise _NotAChainError("there are layers behind the zeros beyond the lengths")
         wanted = (("N", "D"), (*self._bound(self.first_axes)[:2], "D"))
@@ -315,11 +319,12 @@ class _Chain:
             raise _NotAChainError(f"its input {value.name!r} has {rank} axes")
         self.axes = self.first_axes = ("0", "1") if is_integer else ("0", "1", "D")
         self.input_size = 0 if is_integer else tensor.shape.dim[2].dim_value
+        self.input_dtype = "float64" if tensor.elem_type == _DOUBLE else "float32"
 
     def _read(self, node: Any, k: int) -> None:
         reads: dict[str, Callable[[Any, int], None]] = {
             "Identity": lambda node, k: None,
-            "Dropout": lambda node, k: None,  # does nothing in inference
+            "Dropout": self._dropout,
             "Cast": self._cast,
             "Transpose": self._transpose,
             "Squeeze": self._squeeze,
@@ -338,7 +343,8 @@ class _Chain:
             "LayerNormalization": self._layer_norm,
             **dict.fromkeys(GATES, self._scan),
         }
-        if node.op_type not in reads or node.domain not in ("", "ai.onnx"):
+        is_side_output = k > 0 and node.op_type not in GATES
+        if node.op_type not in reads or node.domain not in ("", "ai.onnx") or is_side_output:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} is no layer here")
         reads[node.op_type](node, k)
 
@@ -391,7 +397,7 @@ class _Chain:
         arrays = [] if steps is None else [graph.constant(name) for name in steps.input]
         is_count = [None if array is None else array.ravel().tolist() for array in arrays] == [[0], None, [1]]
         is_zero = zeros is not None and zeros.size == 1 and not zeros.any()
-        if not (is_count and is_zero) or ends is None or ends.input[0] not in self.lengths:
+        if not (is_count and is_zero) or ends is None or ends.input[0] != self.lengths:
             raise _NotAChainError(f"Where {name_of(node)!r} does not put zeros beyond the lengths")
         self.masked = len(self.parts)
 
@@ -412,20 +418,28 @@ class _Chain:
 
     # layers
 
+    def _dropout(self, node: Any, k: int) -> None:
+        """Nothing, unless it is said to train, as it can be since opset 12."""
+        training = self.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else False
+        if training is None or np.any(training):
+            raise _NotAChainError(f"Dropout {name_of(node)!r} trains")
+
     def _scan(self, node: Any, k: int) -> None:
         attributes, weights = attributes_of(node), self.graph.weights(node)
         order = (1, 0) if attributes.batch_first else (0, 1)
         if len(self.axes) != 3 or self.axes[2] != "D":
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes axes {' '.join(self.axes)}")
-        if not self.has_scan:
-            self.names = {self.axes[order[0]]: "T", self.axes[order[1]]: "N"}
+        lengths = node.input[4] if len(node.input) > 4 else ""
+        if not self.scans:
+            self.lengths, self.names = lengths, {self.axes[order[0]]: "T", self.axes[order[1]]: "N"}
             self.axes = self._bound(self.axes)
+        if lengths != self.lengths:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes other lengths than those before it")
         if (self.axes[order[0]], self.axes[order[1]]) != ("T", "N") or k > 1:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
         shape = (len(attributes.reverse), 1, weights["R"].shape[-1])
         layer = layer_of(attributes, weights | self._learned(node, shape))
-        self.has_scan = True
-        self.lengths |= set(node.input[4:5])
+        self.scans += 1
         if isinstance(layer, Bidirectional):
             self.pending = layer, k == 1
         else:
@@ -539,8 +553,8 @@ class _Chain:
     def _activation(self, node: Any, k: int) -> None:
         last = self.parts[-1] if self.parts else None
         self._on_features(node)
-        if last is None:
-            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} comes first")
+        if not self._size:
+            raise _NotAChainError(f"{node.op_type} {name_of(node)!r} comes first, on any number of features")
         if node.op_type == "Softmax":
             # before opset 13 all axes from this one on were one; only of the last that is the same
             axis = self.graph.attribute(node, "axis", -1 if self.graph.opset >= 13 else 1)
@@ -553,7 +567,7 @@ class _Chain:
         if isinstance(last, _PendingDense) and last.activation is None and option in ("tanh", "relu", "sigmoid"):
             last.activation = option
             return
-        dtype = _dtype(last.W) if isinstance(last, _PendingDense) else last.dtype
+        dtype = self.input_dtype if last is None else _dtype(last.W) if isinstance(last, _PendingDense) else last.dtype
         self.parts.append(Activation(self._size, option, dtype=dtype))
 
     def _layer_norm(self, node: Any, k: int) -> None:

@@ -93,13 +93,16 @@ def attributes_of(node: Any) -> Attributes:
     direction = given.get("direction", b"forward").decode()
     if direction not in _DIRECTIONS:
         raise ValueError(f"direction must be one of {', '.join(_DIRECTIONS)}, got {direction}")
+    hidden_size = given.get("hidden_size")
+    if hidden_size is not None and hidden_size < 1:
+        raise ValueError(f"hidden_size must be at least 1, got {hidden_size}")
     layout = given.get("layout", 0)
     if layout not in (0, 1):
         raise ValueError(f"layout must be 0 or 1, got {layout}")
     reverse = _DIRECTIONS[direction]
     shared = _shared_options(operator, given)
     options = tuple(shared | own for own in _activations(operator, given, len(reverse)))
-    return Attributes(operator, reverse, options, bool(layout), given.get("hidden_size"))
+    return Attributes(operator, reverse, options, bool(layout), hidden_size)
 
 
 def _shared_options(operator: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def accelerate(model: nn.Module) -> Report:
     Returns
     -------
     Report
-        What was replaced, and what was left and why: a recurrent cell, a subclass, a scripted module, weights that the
-        kernels cannot read.
+        What was replaced, and what was left and why: a recurrent cell, a subclass, a scripted module, one with a
+        ``forward`` of its own, weights that the kernels cannot read.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _reason(module: Any) -> str | None:
     """Why this module stays as it is: None if it does not, "" if it is not recurrent at all."""
     kind = type(module)
     if kind in _REPLACEMENTS:
-        return unsupported(module)
+        return "its forward is not that of its class" if "forward" in vars(module) else unsupported(module)
     if kind in _REPLACEMENTS.values():
         return "runs on fastrnn already"
     if isinstance(module, nn.RNNCellBase):

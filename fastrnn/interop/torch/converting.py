@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ..._arrays import as_rate
 from ...activations import as_function
 from ...bidirectional import Bidirectional
 from ...dropout import Dropout
@@ -19,7 +20,7 @@ from ...norms import LayerNorm
 from ...recurrent import GRU, LSTM, RecurrentLayer, SimpleRNN
 from ...sequential import Sequential
 from . import dropin
-from .state_dict import load_state_dict
+from .state_dict import array_of, load_state_dict
 from .weights import weights_of
 
 _DENSE: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
@@ -75,7 +76,7 @@ def from_module(module: nn.Module) -> Layer:
     layer
         One recurrent layer; `fastrnn.Bidirectional`; `fastrnn.Sequential` of several layers. Calls take (N, T, D),
         whatever the module's ``batch_first``, and are inference: dropout is in ``forward`` alone. float16 and bfloat16
-        become float32.
+        become float32. An Embedding's ``padding_idx`` is left out: its row is as the others in training.
 
     Raises
     ------
@@ -131,20 +132,20 @@ def _from_sequential(name: str, module: Any) -> Layer:
 
 
 def _from_linear(name: str, module: Any, activation: str | None = None) -> Dense:
-    weight = _floating(f"{name}.weight", module.weight)
-    layer = Dense(module.in_features, module.out_features, activation, dtype=_dtype(weight), seed=0)
-    layer.params["W"] = weight.t().numpy()
+    weight = array_of(f"{name}.weight", module.weight)
+    layer = Dense(module.in_features, module.out_features, activation, dtype=weight.dtype, seed=0)
+    layer.params["W"] = weight.T
     if module.bias is not None:
-        layer.params["b"] = _floating(f"{name}.bias", module.bias).numpy()
+        layer.params["b"] = array_of(f"{name}.bias", module.bias)
     return layer
 
 
 def _from_embedding(name: str, module: Any) -> Embedding:
     if module.max_norm is not None:
         raise ValueError(f"{name}.max_norm must be None, got {module.max_norm}")
-    weight = _floating(f"{name}.weight", module.weight)
-    layer = Embedding(module.num_embeddings, module.embedding_dim, dtype=_dtype(weight), seed=0)
-    layer.params["W"] = weight.numpy()
+    weight = array_of(f"{name}.weight", module.weight)
+    layer = Embedding(module.num_embeddings, module.embedding_dim, dtype=weight.dtype, seed=0)
+    layer.params["W"] = weight
     return layer
 
 
@@ -153,28 +154,16 @@ def _from_layer_norm(name: str, module: Any) -> LayerNorm:
         raise ValueError(f"{name}.normalized_shape must be of one axis, got {tuple(module.normalized_shape)}")
     if module.weight is None:
         raise ValueError(f"{name}.elementwise_affine must be True: without weights there is no telling the dtype")
-    weight = _floating(f"{name}.weight", module.weight)
-    layer = LayerNorm(module.normalized_shape[0], module.eps, dtype=_dtype(weight))
-    layer.params["gain"] = weight.numpy()
+    weight = array_of(f"{name}.weight", module.weight)
+    layer = LayerNorm(module.normalized_shape[0], module.eps, dtype=weight.dtype)
+    layer.params["gain"] = weight
     if module.bias is not None:
-        layer.params["b"] = _floating(f"{name}.bias", module.bias).numpy()
+        layer.params["b"] = array_of(f"{name}.bias", module.bias)
     return layer
 
 
 def _from_dropout(name: str, module: Any) -> Dropout:
-    return Dropout(module.p)
-
-
-def _floating(name: str, tensor: Tensor) -> Tensor:
-    """The tensor in memory of the CPU, as float32 or float64."""
-    tensor = tensor.detach().cpu()
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating, got {tensor.dtype}")
-    return tensor.float() if tensor.element_size() < 4 else tensor
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return Dropout(as_rate(f"{name}.p", module.p))
 
 
 _READERS: dict[type, Callable[[str, Any], Layer]] = {

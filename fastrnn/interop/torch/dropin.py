@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad, graph
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from ...cells import CELLS
@@ -28,7 +29,8 @@ def _say_once(name: str, reason: str) -> None:
     """Warn that a call is PyTorch's; the same words once per process."""
     if (name, reason) not in _warned:
         _warned.add((name, reason))
-        warnings.warn(f"{name} runs on PyTorch, not on fastrnn: {reason}", stacklevel=4)
+        in_the_program = 6  # behind this, two of the module's own and two of torch.nn.Module's
+        warnings.warn(f"{name} runs on PyTorch, not on fastrnn: {reason}", stacklevel=in_the_program)
 
 
 def _foreign_context() -> str | None:
@@ -41,6 +43,8 @@ def _foreign_context() -> str | None:
         return "forward-mode derivatives need PyTorch's own operators"
     if torch.is_autocast_enabled("cpu"):
         return "autocast computes in half precision"
+    if graph._allow_mutation_on_saved_tensors_enabled:
+        return "allow_mutation_on_saved_tensors does not see what the kernels have saved"
     return None
 
 
@@ -112,7 +116,7 @@ class _DropIn(nn.RNNBase):
         tensors = (data, *states, *weights)
         if _foreign_context() is not None or not _alike(tensors):
             return self._left(input, hx, tensors)
-        if not self._fits(input, data, states):
+        if not self._fits(input, data, None if hx is None else states):
             return super().forward(input, hx)  # which raises, in PyTorch's words
         keep = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
         if self._is_short(input, data, weights, keep):
@@ -132,18 +136,21 @@ class _DropIn(nn.RNNBase):
 
     def _left(self, input: Any, hx: Any, tensors: tuple[Any, ...]) -> Any:
         """A call that is PyTorch's: it says why, or else PyTorch raises, for several dtypes and what is no tensor."""
+        if isinstance(input, Proxy):  # torch.fx records a call of torch.nn's modules, but looks into all others
+            tracer: Any = input.tracer
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (input, hx), {})
         found = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
         reason = next(filter(None, (_foreign_context(), *map(_foreign_tensor, found))), None)
         if reason is not None:
             _say_once(type(self).__name__, reason)
         return super().forward(input, hx)
 
-    def _fits(self, input: Any, data: Tensor, states: tuple[Tensor, ...]) -> bool:
+    def _fits(self, input: Any, data: Tensor, states: tuple[Tensor, ...] | None) -> bool:
         """Whether shapes are as PyTorch's module wants them, and there is a time step at all."""
         packed = isinstance(input, PackedSequence)
         if data.dim() not in ((2,) if packed else (2, 3)) or data.shape[-1] != self.input_size or not data.numel():
             return False
-        if not states:
+        if states is None:
             return True
         batch: tuple[int, ...] = ()
         if packed:
@@ -239,7 +246,8 @@ class LSTM(_DropIn, nn.LSTM):
     Errors are PyTorch's. Threads are fastrnn's, see `fastrnn.set_num_threads`. With ``batch_first`` y of one direction
     is contiguous, which PyTorch's is not: it is a transposed view.
 
-    There is no second derivative: asking for it is a RuntimeError.
+    There is no second derivative, and a backward pass takes one gradient, not a batch of them (``is_grads_batched``):
+    asking for either is a RuntimeError.
 
     Examples
     --------

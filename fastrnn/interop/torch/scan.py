@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
 
 from ... import backend, ops
 from ...cells import Cell
@@ -116,7 +117,8 @@ class Scan(torch.autograd.Function):
     def forward(ctx: Any, plan: Plan, sizes: Array | None, last: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         results, tapes = run(plan, sizes, x, *rest)
         # a program may change y in place where it may change PyTorch's; it may have a copy
-        changeable = plan.directions == 2 or plan.cell.kind != "lstm" or sizes is not None
+        is_plain_lstm = plan.cell.kind == "lstm" and plan.cell.proj_size is None
+        changeable = plan.directions == 2 or not is_plain_lstm or sizes is not None
         is_copy = plan.directions == 2 or plan.batch_first
         ctx.watch = _Watch(results[0]) if last and changeable and not is_copy else None
         ctx.set_materialize_grads(False)
@@ -131,20 +133,33 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *dstate: Tensor | None) -> tuple[Tensor | None, ...]:
+        if any([part is not None and _is_batched(part) for part in (dy, *dstate)]):
+            raise RuntimeError(
+                "fastrnn's recurrent modules take one gradient at a time: for is_grads_batched, vectorize=True and "
+                "torch.func.vmap of a backward pass use those of torch.nn"
+            )
         if not torch.is_grad_enabled():
             return (None, None, None, *_adjoint(ctx, dy, dstate))
         with torch.no_grad():
             found = _adjoint(ctx, dy, dstate)
-        anchor = torch.zeros((), requires_grad=True)
-        once = (None if gradient is None else _Once.apply(gradient, anchor) for gradient in found)
+        origins = (dy, *dstate, *ctx.saved_tensors[: ctx.checked])
+        once = (None if gradient is None else _Once.apply(gradient, *origins) for gradient in found)
         return (None, None, None, *once)
 
 
+def _is_batched(gradient: Tensor) -> bool:
+    """Whether these are many gradients that pass for one."""
+    return bool(is_batchedtensor(gradient) or is_legacy_batchedtensor(gradient))
+
+
 class _Once(torch.autograd.Function):
-    """A gradient that knows that it cannot be differentiated again; as a constant it would give wrong results."""
+    """A gradient that knows that it cannot be differentiated again; as a constant it would give wrong results.
+
+    It hangs on all that it has come from: PyTorch runs only those nodes that lead to what it is asked for.
+    """
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, anchor: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, *origins: Tensor | None) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
@@ -159,7 +174,7 @@ class _Watch:
 
     def __init__(self, tensor: Tensor):
         self.same = tensor.detach()  # shares the count of changes, also after it has let go of the memory
-        self.same.data = torch.empty(0, dtype=tensor.dtype)
+        self.same.data = tensor.new_empty(0)
         self.version = tensor._version
 
     def changed(self) -> bool:

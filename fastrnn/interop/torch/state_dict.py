@@ -63,14 +63,14 @@ def load_state_dict(source: Any, prefix: str = "", *, nonlinearity: str = "tanh"
     nonlinearity = as_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
     dropout = as_rate("dropout", dropout)
     if isinstance(source, Mapping):
-        weights = {name: _array(name, source[name]) for name in _chosen(source, prefix)}
+        weights = {name: array_of(name, source[name]) for name in _chosen(source, prefix)}
     elif not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"source must be a path or a state dict, got {type(source).__name__}")
     elif Path(source).suffix == ".safetensors":
         weights = _read_safetensors(Path(source), prefix)
     else:
         state = _read_torch(Path(source))
-        weights = {name: _array(name, state[name]) for name in _chosen(state, prefix)}
+        weights = {name: array_of(name, state[name]) for name in _chosen(state, prefix)}
     return layer_of(
         {name[len(_full(prefix)) :]: array for name, array in weights.items()},
         nonlinearity=nonlinearity,
@@ -103,9 +103,11 @@ def _places(names: Iterable[Any]) -> str:
     return f"it could be {', '.join(map(repr, found))}" if found else "there is no weight_ih_l0 nor weight_ih"
 
 
-def _array(name: str, value: Any) -> Array:
+def array_of(name: str, value: Any) -> Array:
     """A tensor or array as an array of float32 or float64."""
     if hasattr(value, "detach"):
+        if value.is_meta:
+            raise ValueError(f"{name} must hold numbers, got a tensor on the meta device")
         value = value.detach().cpu()
         if value.is_floating_point() and value.element_size() < 4:
             value = value.float()
@@ -137,7 +139,7 @@ def _read_tensor(path: Path, file: Any, name: str) -> Array:
         return _read_bfloat16(path, name)
     if kind not in ("F64", "F32", "F16"):
         raise TypeError(f"{name} must hold float16, bfloat16, float32 or float64, got {kind}")
-    return _array(name, file.get_tensor(name))
+    return array_of(name, file.get_tensor(name))
 
 
 def _read_bfloat16(path: Path, name: str) -> Array:
