@@ -9,6 +9,7 @@ Without a file, twenty years of months are made up, with a trend and a season::
 
 import argparse
 import csv
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,19 @@ parser.add_argument("--season", type=float, default=12, help="steps of a season 
 parser.add_argument("--epochs", type=int, default=100, help="at most (100)")
 parser.add_argument("--plot", type=Path, metavar="PICTURE", help="draw the forecast; needs matplotlib")
 options = parser.parse_args()
+if options.plot and importlib.util.find_spec("matplotlib") is None:
+    parser.error("--plot needs matplotlib: pip install matplotlib")
 
 
 def read(path, column):
     """A column of a CSV file, (T,), NaN where it is empty."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    name = column or list(rows[0])[-1]
-    return np.array([float(row[name] or "nan") for row in rows])
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        place = header.index(column) if column else len(header) - 1
+        return np.array([float(row[place] or "nan") for row in rows if row])
+    except (OSError, ValueError, IndexError) as error:
+        parser.error(f"cannot read numbers from {path}: {error}")
 
 
 def made_up():

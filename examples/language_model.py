@@ -11,7 +11,7 @@ Without a file it reads what every Python brings, its reference manual::
 import argparse
 from pathlib import Path
 
-from fastrnn.models import LanguageModel, load
+from fastrnn.models import LanguageModel
 from fastrnn.text import python_corpus
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,10 +27,13 @@ parser.add_argument("--save", type=Path, metavar="MODEL", help="keep the model: 
 parser.add_argument("--load", type=Path, metavar="MODEL", help="take this model instead of training one")
 options = parser.parse_args()
 
-if options.load:
-    model = load(options.load)
-else:
+try:
+    model = LanguageModel.load(options.load) if options.load else None
     text = options.file.read_text(encoding="utf-8") if options.file else python_corpus()
+except (OSError, ValueError) as error:
+    parser.error(f"cannot read: {error}")
+
+if model is None:
     cut = len(text) * 9 // 10
     model = LanguageModel(
         level=options.level,

@@ -33,7 +33,10 @@ def made_up(verdicts, rng):
 
 rng = np.random.default_rng(0)
 if options.files:
-    praise, complaint = (path.read_text(encoding=options.encoding).splitlines() for path in options.files)
+    try:
+        praise, complaint = (path.read_text(encoding=options.encoding).splitlines() for path in options.files)
+    except (OSError, LookupError, ValueError) as error:
+        parser.error(f"cannot read: {error}")
 else:
     praise = made_up(("warm", "clever", "funny", "a joy", "moving"), rng)
     complaint = made_up(("dull", "cold", "a mess", "silly", "too long"), rng)

@@ -29,6 +29,29 @@ parser.add_argument("--window", type=int, default=100, help="steps of a training
 parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--hidden", type=int, default=32, help="units (32)")
 options = parser.parse_args()
+if not 0 < options.train <= 1:
+    parser.error(f"--train must be above 0 and at most 1, got {options.train}")
+
+
+def numbers(lines, name):
+    """The numbers of a file or a pipe, as they come: one per line, empty lines are skipped."""
+    for k, line in enumerate(filter(str.strip, lines), 1):
+        try:
+            number = float(line)
+        except ValueError:
+            number = np.nan
+        if not np.isfinite(number):
+            sys.exit(f"{name}, number {k}: must be a finite number, got {line.strip()!r}")
+        yield number
+
+
+def read(path):
+    """The numbers of a file (T,)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return np.array(list(numbers(file, path)))
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"cannot read {path}: {error}")
 
 
 def heart(T):
@@ -43,7 +66,7 @@ def heart(T):
     return series
 
 
-series = heart(6000) if options.series is None else np.loadtxt(options.series, ndmin=1)
+series = heart(6000) if options.series is None else read(options.series)
 cut = len(series) if options.live else int(len(series) * options.train)
 if cut <= options.window:
     sys.exit(f"a series of {len(series)} numbers is too short to learn from {options.window} at a time")
@@ -61,7 +84,7 @@ limit = 2 * np.quantile(np.abs(expected[:-1] - known[1:]), 0.99)
 print(f"learnt from {cut} numbers; telling of errors above {limit * scaler.scale_[0]:.3g}")
 
 prediction, spent, count = expected[-1], 0.0, 0
-live = map(float, sys.stdin) if options.live else series[cut:]
+live = numbers(sys.stdin, "standard input") if options.live else series[cut:]
 for count, value in enumerate(live, 1):
     seen = scaler.transform([[value]]).astype("float32")
     if abs(seen[0, 0] - prediction[0]) > limit:

@@ -40,7 +40,14 @@ _override: ContextVar[str | None] = ContextVar("fastrnn_backend", default=None)
 
 
 def available_backends() -> list[str]:
-    """Names of the backends that can be used here, the preferred one first."""
+    """Names of the backends that can be used here, the preferred one first.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.available_backends()[-1]  # which is always there
+    'numpy'
+    """
     return [name for name in _NAMES if name in _MODULES]
 
 
@@ -63,13 +70,29 @@ def set_backend(name: str) -> None:
         No such backend.
     ImportError
         It cannot be had here; the original error is chained.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> before = fastrnn.get_backend()
+    >>> fastrnn.set_backend("numpy")
+    >>> fastrnn.get_backend()
+    'numpy'
+    >>> fastrnn.set_backend(before)
     """
     global _default
     _default = _resolve(name)
 
 
 def get_backend() -> str:
-    """Name of the backend that the next call uses, in this thread and task."""
+    """Name of the backend that the next call uses, in this thread and task.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.get_backend() in fastrnn.available_backends()
+    True
+    """
     return _override.get() or _default
 
 
@@ -104,12 +127,26 @@ def _kernels(wanted: str) -> Any:
 
 
 def available_isas() -> list[str]:
-    """Instruction sets that this build holds and this CPU can run, the best first; empty without the extension."""
+    """Instruction sets that this build holds and this CPU can run, the best first; empty without the extension.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> bool(fastrnn.available_isas()) == ("cython" in fastrnn.available_backends())
+    True
+    """
     return _MODULES["cython"].available_isas() if "cython" in _MODULES else []
 
 
 def get_isa() -> str | None:
-    """Instruction set that the compiled kernels use; None without the extension."""
+    """Instruction set that the compiled kernels use; None without the extension.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.get_isa() in [*fastrnn.available_isas(), None]
+    True
+    """
     return _MODULES["cython"].get_isa() if "cython" in _MODULES else None
 
 
@@ -125,6 +162,16 @@ def set_isa(name: str) -> None:
         This build or this CPU does not have it.
     ImportError
         There are no compiled kernels; the original error is chained.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> before = fastrnn.get_isa()
+    >>> for name in fastrnn.available_isas():
+    ...     fastrnn.set_isa(name)
+    ...     assert fastrnn.get_isa() == name
+    >>> if before is not None:
+    ...     fastrnn.set_isa(before)
     """
     kernels = _kernels(f"instruction set {name!r}")
     if name not in kernels.available_isas():
@@ -134,7 +181,14 @@ def set_isa(name: str) -> None:
 
 
 def get_gemm() -> str:
-    """What `set_gemm` chose: "auto", "simd" or "blas"."""
+    """What `set_gemm` chose: "auto", "simd" or "blas".
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.get_gemm() in ("auto", "simd", "blas")
+    True
+    """
     return _gemm
 
 
@@ -150,6 +204,15 @@ def set_gemm(name: str) -> None:
         No such choice.
     ImportError
         There are no compiled kernels, and the choice is not "auto"; the original error is chained.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> before = fastrnn.get_gemm()
+    >>> fastrnn.set_gemm("auto")
+    >>> fastrnn.get_gemm()
+    'auto'
+    >>> fastrnn.set_gemm(before)
     """
     global _gemm
     if name not in ("auto", "simd", "blas"):
@@ -178,7 +241,22 @@ def _default_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Use at most ``n`` threads, 1 to 1024: in the kernels and in the BLAS libraries of NumPy and SciPy."""
+    """Use at most ``n`` threads, 1 to 1024: in the kernels and in the BLAS libraries of NumPy and SciPy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``n`` is no such number.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> before = fastrnn.get_num_threads()
+    >>> fastrnn.set_num_threads(1)
+    >>> fastrnn.get_num_threads()
+    1
+    >>> fastrnn.set_num_threads(before)
+    """
     n = as_size("n", n)
     if n > _MOST_THREADS:
         raise ValueError(f"n must be at most {_MOST_THREADS}, got {n}")
@@ -194,7 +272,14 @@ def _use_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that a call may use: what was set, else OMP_NUM_THREADS, else the CPUs this process may run on."""
+    """Threads that a call may use: what was set, else OMP_NUM_THREADS, else the CPUs this process may run on.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.get_num_threads() >= 1
+    True
+    """
     return _threads
 
 
@@ -216,8 +301,17 @@ def _start() -> None:
 
 
 def show_config() -> dict[str, Any]:
-    """Print, and return, what fastrnn runs on: versions, backend (and why one is missing), BLAS and its kernel,
-    threads."""
+    """Print, and return, what fastrnn runs on: versions, backend (and why one is missing), instruction sets, what
+    multiplies, BLAS and its kernel, threads.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> config = fastrnn.show_config()  # doctest: +ELLIPSIS
+    fastrnn...
+    >>> config["backend"] == fastrnn.get_backend()
+    True
+    """
     import scipy
 
     from . import __version__

@@ -15,6 +15,7 @@ import numpy as np
 
 from ._arrays import as_flag, as_size
 from .layer import StatefulLayer
+from .losses import valid_positions
 from .optim import as_number_in
 
 if TYPE_CHECKING:
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 
 class TrainingWarning(RuntimeWarning):
-    """Something in a training that is likely to be wrong; the message names the step, and the parameter or layer."""
+    """Something in a training that is likely to be wrong; the message names the step, and the parameter or layer.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import fastrnn
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", fastrnn.TrainingWarning)  # a run that diverges is now an error
+    """
 
 
 class Callback:
@@ -30,6 +39,21 @@ class Callback:
 
     ``get_state`` and ``set_state`` are for what a resumed run must remember: a dict of numbers, strings, lists, arrays.
     Callbacks are told in the order in which they were given, but for those with ``is_last``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastrnn
+    >>> from fastrnn import GRU
+    >>> class Report(fastrnn.Callback):
+    ...     def after_epoch(self, run):
+    ...         print(f"epoch {run.epoch}: {run.step} updates")
+    >>> x = np.zeros((64, 5, 3), "float32")
+    >>> data = x, np.zeros((64, 5, 4), "float32")
+    >>> loss, optimizer, model = fastrnn.losses.MeanSquaredError(), fastrnn.optim.SGD(), GRU(3, 4, seed=0)
+    >>> _ = fastrnn.fit(model, loss, optimizer, data, epochs=2, callbacks=[Report()], progress=False, seed=0)
+    epoch 1: 2 updates
+    epoch 2: 4 updates
     """
 
     is_last = False
@@ -53,10 +77,11 @@ class Callback:
         """After the last update, whatever stopped the run."""
 
     def get_state(self) -> dict[str, Any]:
+        """What a resumed run must remember; nothing by default."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        return
+        """Take over what `get_state` gave."""
 
 
 class EarlyStopping(Callback):
@@ -250,10 +275,11 @@ class ActivationMonitor(Callback):
             self._judge(run, k, layer, self._counted(y, run))
 
     def _counted(self, y: np.ndarray, run: Run) -> np.ndarray:
-        """The outputs without their padding."""
-        if y.ndim != 3 or run.batch is None or run.batch.lengths is None:
+        """The outputs without those of steps that do not count."""
+        if y.ndim != 3 or run.batch is None:
             return y
-        return y[np.arange(y.shape[1]) < np.asarray(run.batch.lengths)[:, None]]
+        valid = valid_positions(y.shape[:2], run.batch.lengths, run.batch.mask, False)
+        return y if valid is None else y[valid]
 
     def _judge(self, run: Run, k: int, layer: Any, y: np.ndarray) -> None:
         if not y.size:

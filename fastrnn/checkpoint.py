@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from . import files
 from ._arrays import as_size
 from .callbacks import Callback
+from .schedules import Schedule
 
 if TYPE_CHECKING:
     from .fitting import Run
+
+_OPTIONS = (bool, int, float, str, Schedule)  # what an option must be for a resumed run to be asked for the same
 
 
 class Checkpoint(Callback):
@@ -87,13 +90,13 @@ def described(owner: Any) -> Any:
     """The class of an optimiser, schedule or callback, its options and its state."""
     if owner is None:
         return None
-    options = {key: value for key, value in vars(owner).items() if not key.startswith("_") and _is_plain(value)}
+    options = {
+        key: described(value) if isinstance(value, Schedule) else value
+        for key, value in vars(owner).items()
+        if not key.startswith("_") and (value is None or isinstance(value, _OPTIONS))
+    }
     state = owner.get_state() if hasattr(owner, "get_state") else {}
     return {"class": type(owner).__name__, "options": options, "state": state}
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def check_kind(name: str, kept: Any, owner: Any) -> None:

@@ -5,13 +5,14 @@ What is for a training loop gives `Batch`: ``(x, y, lengths, mask, carry)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_choice, as_flag, as_lengths, as_rate, as_size
+from ._arrays import as_array, as_choice, as_flag, as_integers, as_lengths, as_rate, as_size
 from .init import as_generator
+from .standardizer import Standardizer as Standardizer
 
 Array = np.ndarray
 
@@ -165,7 +166,11 @@ class Batches:
         if found is not None and lengths is not None:
             raise ValueError("lengths must be None where x is a list: they are those of its sequences")
         self._N = len(self._x)
-        self._T = None if isinstance(self._x, list) else (self._x.shape[1] if self._x.ndim > 1 else None)
+        self._T: int | None = None
+        if found is not None:
+            self._T = int(found.max(initial=0))
+        elif self._x.ndim > 1:
+            self._T = self._x.shape[1]
         if found is None and lengths is not None:
             if self._T is None:
                 raise ValueError(f"lengths must go with x (N, T, ...), got shape {np.shape(x)}")
@@ -175,7 +180,8 @@ class Batches:
         if len(self._y) != self._N:
             raise ValueError(f"y must have as many rows as x, {self._N}, got {len(self._y)}")
         if steps is not None and (found is None or not np.array_equal(steps, found)):
-            raise ValueError("y must have as many steps as x in every sequence")
+            wanted = "as many steps as x in every sequence, where it is a list"
+            raise ValueError(f"y must have {wanted}: make it an array for one target per row")
         if not self._N:
             raise ValueError("x must have at least one row, got none")
         self.per_step = self._is_per_step() if per_step is None else as_flag("per_step", per_step)
@@ -204,16 +210,17 @@ class Batches:
     def __call__(self, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch, in the order that ``rng`` gives."""
         for rows in self._split(rng):
-            if len(rows) == self.size or not self.drop_last:
-                yield self._batch(rows)
+            yield self._batch(rows)
 
     def _split(self, rng: np.random.Generator) -> list[Array]:
         """The rows of every batch."""
         order = rng.permutation(self._N) if self.shuffle else np.arange(self._N)
+        if self.drop_last:  # before they are sorted, or it would always be the longest ones
+            order = order[: len(self) * self.size]
         if not self.bucket or self.lengths is None:
-            return [order[first : first + self.size] for first in range(0, self._N, self.size)]
+            return [order[first : first + self.size] for first in range(0, len(order), self.size)]
         pool, split = POOL * self.size, []
-        for first in range(0, self._N, pool):
+        for first in range(0, len(order), pool):
             rows = order[first : first + pool]
             rows = rows[np.argsort(self.lengths[rows], kind="stable")]
             split += [rows[k : k + self.size] for k in range(0, len(rows), self.size)]
@@ -237,7 +244,8 @@ def _rows(name: str, value: Any) -> tuple[Any, Array | None]:
     """``value`` as an array, or as a list of arrays with their lengths where it is a list of sequences."""
     if isinstance(value, (list, tuple)) and any(np.ndim(v) for v in value[:1]):
         arrays = _arrays(name, value)
-        return arrays, np.array([len(a) for a in arrays], np.int64)
+        dtype = np.result_type(*arrays)
+        return [a.astype(dtype, copy=False) for a in arrays], np.array([len(a) for a in arrays], np.int64)
     array = np.asarray(value)
     if not array.ndim:
         raise TypeError(f"{name} must be an array or a list of arrays, got {type(value).__name__}")
@@ -273,7 +281,7 @@ def batches(
         Put sequences of like length together: pools of 50 batches are sorted by length, and the order of the batches
         stays random.
     drop_last : bool
-        Leave out what does not fill a batch.
+        Leave out what does not fill a batch: the last examples of the epoch's order.
     per_step : bool, optional
         Whether y has an entry for every step, and is to be cut like x. None: it has where it is a list, (N, T, K), or
         integers (N, T).
@@ -330,7 +338,7 @@ def streams(codes: Any, N: int) -> tuple[Array, Array]:
     >>> x.tolist(), y.tolist()
     ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
     """
-    codes, N = np.asarray(codes), as_size("N", N)
+    codes, N = as_integers("codes", codes), as_size("N", N)
     if codes.ndim != 1:
         raise ValueError(f"codes must have shape (M,), got {codes.shape}")
     L = (len(codes) - 1) // N
@@ -396,159 +404,6 @@ def text_batches(codes: Any, N: int, T: int, *, restart: float = 0.0) -> TextBat
     return TextBatches(*streams(codes, N), T, restart)
 
 
-class Standardizer:
-    """Columns to mean 0 and standard deviation 1: (x - mean_) / scale_.
-
-    Fit it on training data only: what it knows of other data, a model that is tested on them knows too.
-
-    Parameters
-    ----------
-    columns : sequence of str, optional
-        Names that error messages use.
-
-    Attributes
-    ----------
-    mean_, scale_ : array (D,) float64
-        A column that never changes has scale 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastrnn.data import Standardizer
-    >>> train, test = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 6.0]])
-    >>> scaler = Standardizer().fit(train)
-    >>> scaler.transform(train).tolist(), scaler.transform(test).tolist()
-    ([[-1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0]])
-    >>> scaler.inverse_transform(scaler.transform(test)).tolist()
-    [[2.0, 6.0]]
-    """
-
-    mean_: Array
-    scale_: Array
-
-    def __init__(self, columns: Sequence[str] | None = None):
-        self.columns = None if columns is None else tuple(map(str, columns))
-
-    def fit(self, x: Any, lengths: Any = None) -> Standardizer:
-        """Learn means and deviations.
-
-        Parameters
-        ----------
-        x : array (..., D), or a list of arrays (T_n, D)
-        lengths : array of int (N,), optional
-            Valid steps of every row of x (N, T, D); padding is not read.
-
-        Raises
-        ------
-        ValueError
-            NaN or infinity, with its column and row; numbers so large that their deviation is none; no rows.
-        """
-        rows = self._all_rows(x, lengths)
-        if not len(rows):
-            raise ValueError("x must have at least one row, got none")
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-        if not np.isfinite(mean + deviation).all():
-            raise ValueError(f"x must hold numbers whose deviation is finite, got up to {np.abs(rows).max():.3g}")
-        # a constant column's deviation is rounding alone: 1 leaves it at 0 instead of blowing that up
-        still = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-        self.mean_, self.scale_ = mean, np.where(still, 1.0, deviation)
-        return self
-
-    def transform(self, x: Any) -> Any:
-        """Standardise an array (..., D), or a list of arrays; float32 stays float32, all else becomes float64."""
-        return self._each("x", x, lambda a: (a - self.mean_) / self.scale_, check=True)
-
-    def inverse_transform(self, x: Any) -> Any:
-        """Undo `transform`."""
-        return self._each("x", x, lambda a: a * self.scale_ + self.mean_, check=False)
-
-    def fit_transform(self, x: Any, lengths: Any = None) -> Any:
-        """`fit`, then `transform` of the same data; with lengths, padding becomes 0."""
-        self.fit(x, lengths)
-        if lengths is None:
-            return self.transform(x)
-        x = np.asarray(x)
-        valid = np.arange(x.shape[1]) < as_lengths(lengths, *x.shape[:2])[:, None]
-        return self.transform(np.where(valid[..., None], x, self.mean_.astype(x.dtype))) * valid[..., None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold, for a model's file."""
-        self._check_fitted()
-        return {"mean": self.mean_.tolist(), "scale": self.scale_.tolist(), "columns": self.columns}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Standardizer:
-        """The standardizer that `to_dict` described."""
-        scaler = cls(values.get("columns"))
-        scaler.mean_, scaler.scale_ = (np.array(values[key], np.float64) for key in ("mean", "scale"))
-        if scaler.mean_.ndim != 1 or scaler.mean_.shape != scaler.scale_.shape or not np.all(scaler.scale_ > 0):
-            raise ValueError("values must hold a mean and a scale above 0 for every column")
-        return scaler
-
-    def _all_rows(self, x: Any, lengths: Any) -> Array:
-        """(R, D) float64, all finite."""
-        if _is_ragged(x):
-            if lengths is not None:
-                raise ValueError("lengths must be None where x is a list")
-            return np.concatenate([self._finite(f"x[{k}]", a) for k, a in enumerate(x)])
-        array = np.asarray(x)
-        if lengths is not None:
-            if array.ndim != 3:
-                raise ValueError(f"x must have shape (N, T, D) with lengths, got {array.shape}")
-            array = array[np.arange(array.shape[1]) < as_lengths(lengths, *array.shape[:2])[:, None]]
-        return self._finite("x", array)
-
-    def _each(self, name: str, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
-        self._check_fitted()
-        if _is_ragged(x):
-            return [self._each(f"{name}[{k}]", a, change, check) for k, a in enumerate(x)]
-        array = np.asarray(x)
-        rows = _matrix(name, array)
-        if rows.shape[1] != len(self.mean_):
-            raise ValueError(f"{name} must have {len(self.mean_)} columns, got {rows.shape[1]}")
-        if check:
-            self._check_finite(name, rows)
-        dtype = np.float32 if array.dtype == np.float32 else np.float64
-        return change(rows).astype(dtype).reshape(array.shape)
-
-    def _finite(self, name: str, x: Any) -> Array:
-        """(R, D) float64, with names for its columns where there are any."""
-        rows = _matrix(name, x)
-        if self.columns is not None and len(self.columns) != rows.shape[1]:
-            wanted = f"{len(self.columns)} columns ({', '.join(self.columns)})"
-            raise ValueError(f"{name} must have {wanted}, got {rows.shape[1]}")
-        self._check_finite(name, rows)
-        return rows
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "mean_"):
-            raise ValueError("this Standardizer has not been fitted: call fit with training data first")
-
-    def _check_finite(self, name: str, rows: Array) -> None:
-        wrong = np.argwhere(~np.isfinite(rows))
-        if len(wrong):
-            row, column = map(int, wrong[0])
-            label = column if self.columns is None else f"{self.columns[column]!r}"
-            more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
-            raise ValueError(
-                f"{name} must hold finite numbers, got {rows[row, column]} in column {label}, row {row}{more}"
-            )
-
-
-def _is_ragged(x: Any) -> bool:
-    """Whether x is a list of arrays (T_n, D)."""
-    return isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1])
-
-
-def _matrix(name: str, x: Any) -> Array:
-    """(..., D) -> (R, D) float64."""
-    array = np.asarray(x)
-    if array.ndim < 2 or array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must hold numbers, of shape (..., D), got {array.dtype} of shape {array.shape}")
-    return array.reshape(-1, array.shape[-1]).astype(np.float64)
-
-
 def windows(
     series: Any, inputs: int, horizon: int = 1, *, stride: int = 1, targets: Sequence[int] | None = None
 ) -> tuple[Array, Array]:
@@ -583,7 +438,7 @@ def windows(
     >>> x[:, :, 0].tolist(), y[:, :, 0].tolist()
     ([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]], [[3.0], [5.0]])
     """
-    array = np.asarray(series)
+    array = as_array("series", series)
     if array.ndim not in (1, 2):
         raise ValueError(f"series must have shape (T,) or (T, D), got {array.shape}")
     array = array[:, None] if array.ndim == 1 else array

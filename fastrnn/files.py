@@ -156,7 +156,7 @@ class Saved:
             flat, buffers = kept["params"], kept["buffers"]
             pairs = [(model.params.flat, flat), *((array, buffers[name]) for name, array in model.buffers.items())]
             fits = all(array.shape == value.shape and array.dtype == value.dtype for array, value in pairs)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path!r} must hold a training's state, got a broken one: {error!r}") from error
         if not fits:
             raise ValueError(f"{self.path!r} must have as many best weights as the model")
@@ -185,12 +185,14 @@ def save(path: Any, model: Layer, *, extras: Any = None) -> None:
     model : layer
         `Sequential` or any other.
     extras : what JSON can hold, optional
-        What belongs to the model: a vocabulary, ``Standardizer.to_dict()``, names of classes. `load_extras` reads it.
+        What belongs to the model: a vocabulary, ``Standardizer.to_dict()``, names of classes. `load_extras` reads it,
+        with lists where there were tuples.
 
     Raises
     ------
     TypeError
-        The model has layers that a file cannot name, or the extras are not for JSON.
+        The model has layers that a file cannot name, or the extras are not for JSON: numbers that are not finite, keys
+        that are no strings.
     OSError
         The file cannot be written; what was there is untouched.
 
@@ -228,6 +230,16 @@ def load(path: Any, *, best: bool = False) -> Any:
         The file is not whole, not one of fastrnn's, of a newer version, or says what cannot be.
     OSError
         The file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import fastrnn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fastrnn.save(f"{folder}/model.safetensors", fastrnn.GRU(3, 5, seed=0))
+    ...     layer = fastrnn.load(f"{folder}/model.safetensors")
+    >>> layer, layer.params["U"].shape
+    (GRU(3, 5), (5, 15))
     """
     saved = read(path)
     model = saved.build()
@@ -237,7 +249,17 @@ def load(path: Any, *, best: bool = False) -> Any:
 
 
 def load_extras(path: Any) -> Any:
-    """What the ``extras`` of a model's file hold; None where there are none. Raises as `load` does."""
+    """What the ``extras`` of a model's file hold; None where there are none. Raises as `load` does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import fastrnn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fastrnn.save(f"{folder}/model.safetensors", fastrnn.GRU(3, 5), extras={"columns": ["sales", "price"]})
+    ...     fastrnn.load_extras(f"{folder}/model.safetensors")
+    {'columns': ['sales', 'price']}
+    """
     return read(path).extras
 
 
@@ -269,15 +291,18 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
 
 
 def as_path(name: str, value: Any) -> str:
-    """Return a path as a string, or raise a TypeError."""
-    if not isinstance(value, (str, os.PathLike)):
+    """Return a path as a string, or raise."""
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
         raise TypeError(f"{name} must be a path, a string or a pathlib.Path, got {value!r}")
-    return os.fspath(value)
+    if not path or "\0" in path:
+        raise ValueError(f"{name} must not be empty or hold a null character, got {path!r}")
+    return path
 
 
 def check_writable(path: str) -> None:
     """Raise an OSError, before any work is done, where a file could not be written."""
-    if os.path.isdir(path):
+    if os.path.isdir(path) or not os.path.basename(path):
         raise IsADirectoryError(f"cannot write to {path!r}: it is a folder")
     if is_stream(path):
         raise OSError(f"cannot write to {path!r}: it is a device or a pipe, and would be replaced by a file")
@@ -286,6 +311,8 @@ def check_writable(path: str) -> None:
         raise FileNotFoundError(f"cannot write to {path!r}: there is no folder {folder!r}")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"cannot write to {path!r}: its folder may not be written to")
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise PermissionError(f"cannot write to {path!r}: it may not be written to")
 
 
 def is_stream(path: str) -> bool:
@@ -327,9 +354,21 @@ def _to_disk(path: Path) -> None:
 def as_json(name: str, value: Any) -> str:
     """``value`` as JSON, or a TypeError."""
     try:
-        return json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False)
+        _check_keys([value])
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{name} must be what JSON can hold: {error}") from error
+    return text
+
+
+def _check_keys(value: Any) -> None:
+    """Raise where something in a list or dict has other keys than strings: JSON would make strings of them."""
+    for entry in value.values() if isinstance(value, dict) else value:
+        for key in entry if isinstance(entry, dict) else ():
+            if not isinstance(key, str):
+                raise TypeError(f"keys must be strings, got {key!r}")
+        if isinstance(entry, (dict, list, tuple)):
+            _check_keys(entry)
 
 
 def flattened(value: Any, arrays: list[Array]) -> Any:

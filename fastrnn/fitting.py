@@ -137,8 +137,9 @@ class Run:
 
     def go(self, progress: bool) -> None:
         """Train to the end."""
+        began = time.perf_counter()
         self._tell("begin")
-        bar = self._bar(progress)
+        bar = self._bar(progress, began)
         with Interrupts() as interrupts:
             try:
                 if self.stopped and self.done:  # a resumed run that had stopped within this epoch
@@ -155,14 +156,14 @@ class Run:
         self.history.stopped = self.stopped or "all epochs were made"
         self._tell("end")
 
-    def _bar(self, shown: bool) -> Progress:
+    def _bar(self, shown: bool, began: float) -> Progress:
         """A bar over the updates of all epochs, or over what else is known to end the run."""
         limits = [callback for callback in self.callbacks if isinstance(callback, StopAfter)]
         ends = [limit.steps for limit in limits if limit.steps is not None]
         if self.epochs is not None and hasattr(self.train, "__len__"):
             ends.append(len(self.train) * self.epochs)
         seconds = [limit.seconds for limit in limits if limit.seconds is not None and not ends]
-        return Progress(shown, min(ends, default=None), self.step, min(seconds, default=None))
+        return Progress(shown, min(ends, default=None), self.step, began, min(seconds, default=None))
 
     def _tell(self, moment: str) -> None:
         for callback in self.callbacks:
@@ -197,11 +198,8 @@ class Run:
         self.batch = batch
         if self.schedule is not None:
             self.optimizer.lr = rate(self.schedule, self.step, self.epoch)
-        # what overflows shows up as a loss or norm that is not finite, and is told of with its step and parameter
-        with np.errstate(over="ignore", invalid="ignore"):
-            state = self.carried if batch.carry else None
-            options = {"checkpoint": self._checkpoint}
-            found = loss_and_gradient(self.model, self.loss, batch, state, self.rng, **options)
+        state = self.carried if batch.carry else None
+        found = loss_and_gradient(self.model, self.loss, batch, state, self.rng, checkpoint=self._checkpoint)
         self.value, self.grads = found.value, found.grads
         if found.grads is None:
             return self._diverged(f"the loss is {found.value}")
@@ -241,11 +239,15 @@ class Run:
             stacklevel=6,
         )
         self.stop(f"diverged at step {self.step}: {what}")
-        self.grads = None
+        self.grads, self._is_whole = None, False
         self.restore_best()
         return False
 
     def _end_epoch(self, bar: Progress, began: float) -> None:
+        # what the last update has broken shows up in no loss that trains
+        if not np.isfinite(self.model.params.flat).all():
+            self._diverged("the parameters are not finite")
+            return
         values = {"loss": self._mean("loss"), "grad_norm": self._mean("grad_norm"), "lr": self.optimizer.lr}
         if self.validation is not None:
             found = totals(self.model, self.measures, _open(self.validation, self._epoch_seed))
@@ -256,10 +258,11 @@ class Run:
         self._is_whole = False
         self.history.append(values | {"seconds": time.perf_counter() - began})
         self.monitored = -values[self.monitor] if self._maximize else values[self.monitor]
-        if sum(map(math.isnan, self.history[self.monitor])) == 1 and math.isnan(self.monitored):
+        if not self.monitored < math.inf and sum(not math.isfinite(v) for v in self.history[self.monitor]) == 1:
             warnings.warn(
-                f"{self.monitor} is NaN after epoch {self.epoch}, at step {self.step}: no such epoch is the best. "
-                f"The best weights are those {self.best.moment}. Look for NaN in the data",
+                f"{self.monitor} is {values[self.monitor]} after epoch {self.epoch}, at step {self.step}: no such "
+                f"epoch is the best. The best weights are those {self.best.moment}. Look for NaN in the data, or lower "
+                "the learning rate",
                 TrainingWarning,
                 stacklevel=5,
             )
@@ -412,6 +415,8 @@ def _as_metrics(metrics: Any, validated: bool) -> dict[str, Any]:
         name: _as_function(f"metrics[{name!r}]", metric, "one of fastrnn.losses, or a function")
         for name, metric in (metrics or {}).items()
     }
+    if wrong := [name for name in found if not isinstance(name, str) or name == "loss"]:
+        raise ValueError(f"metrics must have strings as names, other than 'loss', got {wrong[0]!r}")
     if found and not validated:
         raise ValueError(f"metrics must go with validation data, got {', '.join(found)} and none")
     return found
@@ -524,8 +529,8 @@ def fit(
     Warns
     -----
     TrainingWarning
-        The loss or its gradient is not finite: the run stops, and the model gets its best weights back. Or what is
-        monitored is NaN: such an epoch is never the best.
+        The loss, its gradient, or at the end of an epoch a parameter is not finite: the run stops, and the model gets
+        its best weights back. Or what is monitored is NaN or infinite: such an epoch is never the best.
 
     Examples
     --------

@@ -294,7 +294,7 @@ class Accuracy(Loss):
     """Share of valid positions that are right: a metric, not a loss to train with.
 
     Outputs (..., V) with integers (...) as targets: the largest output is at the target. Outputs and targets of one
-    shape: the output, a logit, is above 0 where the target is 1 (or above a half).
+    shape: the output, a logit, is above 0 where the target is 1 (or above a half). NaN is never right.
 
     Examples
     --------
@@ -311,9 +311,9 @@ class Accuracy(Loss):
         """Accuracy (0 where no position is valid), and zeros like the outputs: it has no slope."""
         outputs, targets = np.asarray(outputs), np.asarray(targets)
         if targets.shape == outputs.shape[:-1]:
-            right = outputs.argmax(axis=-1) == targets
+            right = (outputs.argmax(axis=-1) == targets) & ~np.isnan(outputs).any(axis=-1)
         elif targets.shape == outputs.shape:
-            right = (outputs > 0) == (targets > 0.5)
+            right = ((outputs > 0) == (targets > 0.5)) & ~np.isnan(outputs)
         else:
             wanted = f"{outputs.shape[:-1]} or {outputs.shape}"
             raise ValueError(f"targets must have shape {wanted}, got {targets.shape}")

@@ -14,7 +14,7 @@ import numpy as np
 from .data import Batch, TextBatches, as_batch
 from .data import streams as streams
 from .losses import Loss
-from .optim import Optimizer, clip_scale
+from .optim import Optimizer, clip_scale, global_norm
 from .params import Params
 
 Array = np.ndarray
@@ -117,14 +117,16 @@ def loss_and_gradient(
     (4.0, [4.0], 4.0)
     """
     options = {"checkpoint": checkpoint} if checkpoint else {}
-    result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng, **options)
-    outputs, tape = result[0], result[-1]
-    value, gradient = _measured("loss", loss, outputs, batch)
-    final = result[1] if len(result) == 3 else None
-    weight = weight_of(loss, outputs, batch)
-    if not math.isfinite(value):
-        return Gradient(value, weight, None, final)
-    return Gradient(value, weight, model.backward(tape, gradient, input_gradient=False)[-1], final)
+    # what overflows shows up as a loss or gradient that is not finite
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = model.forward(batch.x, *_initial(state), lengths=batch.lengths, mask=batch.mask, rng=rng, **options)
+        outputs, tape = result[0], result[-1]
+        value, gradient = _measured("loss", loss, outputs, batch)
+        final = result[1] if len(result) == 3 else None
+        weight = weight_of(loss, outputs, batch)
+        if not math.isfinite(value):
+            return Gradient(value, weight, None, final)
+        return Gradient(value, weight, model.backward(tape, gradient, input_gradient=False)[-1], final)
 
 
 def _initial(state: Any) -> tuple[Any, ...]:
@@ -180,7 +182,7 @@ def train_step(
     Raises
     ------
     FloatingPointError
-        The loss is not finite; the parameters are left as they were.
+        The loss or the gradient's norm is not finite; the parameters are left as they were.
 
     Examples
     --------
@@ -199,7 +201,9 @@ def train_step(
     value, _, grads, final = loss_and_gradient(model, loss, Batch(x, y, lengths, mask), state, rng)
     if grads is None:
         raise FloatingPointError(f"the loss is {value}: lower the learning rate or clip the gradient")
-    scale = 1.0 if clip_norm is None else clip_scale(grads, clip_norm)[1]
+    norm, scale = (global_norm(grads), 1.0) if clip_norm is None else clip_scale(grads, clip_norm)
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"the gradient's norm is {norm}: lower the learning rate or clip the gradient")
     optimizer.update(model.params, grads, scale=scale)
     return value, final
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from toolkit import make_model, train
+from toolkit import V, make_model, sequences, train
 
 from fastrnn import (
     GRU,
@@ -128,6 +128,19 @@ def test_padding_is_not_counted_as_dead():
     monitor = ActivationMonitor(every=1)
     train(callbacks=[monitor], epochs=1)
     assert all(dead == 0 for _, _, _, dead in monitor.measured["0"])
+
+
+@pytest.mark.parametrize("first", [0, 6])
+def test_steps_that_a_mask_skips_are_not_counted(first):
+    x, y, _ = sequences()
+    mask = np.zeros(y.shape, bool)
+    mask[:, first : first + 3] = True
+    x[~mask], y[~mask] = np.nan, -1
+    x[mask], y[mask] = 1.0, 0
+    monitor = ActivationMonitor(every=1)
+    model = Sequential([LSTM(2, 4, seed=0), Dense(4, V, seed=1)])
+    train(model, callbacks=[monitor], epochs=1, train=[(x, y, None, mask)], validation=None)
+    assert all(dead == 0 and np.isfinite(deviation) for _, deviation, _, dead in monitor.measured["0"])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fastrnn import GRU, Callback, Checkpoint, Dense, EarlyStopping, Embedding, 
 from fastrnn.data import text_batches
 from fastrnn.losses import SoftmaxCrossEntropy
 from fastrnn.optim import SGD, Adam, AdamW, RMSprop
-from fastrnn.schedules import Cosine, ReduceOnPlateau
+from fastrnn.schedules import Cosine, ReduceOnPlateau, Warmup
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
@@ -244,6 +244,16 @@ def test_another_run_is_not_resumed(path, options, message):
         train(model, resume=path, **{**right, **options})
     assert repr(str(path)) in str(error.value)
     assert np.array_equal(model.params.flat, before)
+
+
+def test_what_follows_a_warmup_is_asked_for_too(path):
+    def run(length, *callbacks, **options):
+        return train(epochs=1, schedule=Warmup(Cosine(0.01, length), 3), callbacks=callbacks, **options)
+
+    run(20, Checkpoint(path))
+    with pytest.raises(ValueError, match=r"^schedule must have after=.*'length': 20"):
+        run(21, resume=path)
+    assert run(20, resume=path)[1].epochs == range(1)
 
 
 def test_what_is_no_checkpoint_is_not_resumed(path):

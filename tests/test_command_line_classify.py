@@ -14,7 +14,8 @@ import pytest
 from fastrnn.cli.interrupt import StopOnCtrlC
 from fastrnn.models import LanguageModel, SequenceClassifier
 
-FAST = ("--hidden", 8, "--embedding", 8, "--dropout", 0.1, "--learning-rate", 0.03, "--epochs", 20, "--quiet")
+NUMERIC = ("--hidden", 8, "--dropout", 0.1, "--learning-rate", 0.03, "--epochs", 20, "--quiet")
+FAST = (*NUMERIC, "--embedding", 8)
 GOOD, BAD = ("warm", "clever", "a joy", "moving"), ("dull", "cold", "a mess", "silly")
 
 
@@ -121,7 +122,8 @@ def test_sequences_of_numbers_with_a_test_file(tmp_path, header):
     train = _write_numbers(tmp_path / "train.tsv", header, 0)
     test = _write_numbers(tmp_path / "test.tsv", header, 1)
     named = ("--label", "kind") if header else ()
-    found = commands.succeed("classify", train, "--test", test, *named, *FAST, cwd=tmp_path)
+    found = commands.succeed("classify", train, "--test", test, *named, *NUMERIC, cwd=tmp_path)
+    assert header or f"labels are those of column '1' of {train}, the first" in found.stderr
     assert "learned 80 sequences, measured on 80 others" in found.stdout
     assert _accuracy(found.stdout) > 0.95
     model = ("--model", tmp_path / "classifier.safetensors", "--label", "kind" if header else "1")
@@ -129,6 +131,52 @@ def test_sequences_of_numbers_with_a_test_file(tmp_path, header):
     texts = tmp_path / "texts.csv"
     texts.write_text("text\nwords\n")
     commands.fail("the model was trained on numbers, ", "classify", *model[:2], texts)
+
+
+def test_a_test_file_has_its_labels_where_the_first_has_them(tmp_path):
+    rows = [("warm", "dull", "good"), ("warm", "kind", "good"), ("cold", "dull", "bad"), ("cold", "kind", "bad")] * 10
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("\n".join(["text,remark,verdict", *(",".join(row) for row in rows)]))
+    test.write_text("\n".join(["verdict,text,remark", *(",".join((row[2], *row[:2])) for row in rows)]))
+    found = commands.succeed("classify", train, "--test", test, *FAST, cwd=tmp_path)
+    assert _accuracy(found.stdout) == 1
+    test.write_text("warm,dull,good\n" * 2)
+    commands.fail("no column 'verdict'", "classify", train, "--test", test, *FAST, cwd=tmp_path)
+
+
+def test_labels_are_not_read_as_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [",".join([str(k % 2), *(f"{k % 2 + 0.1 * rng.normal():.3f}" for _ in range(5))]) for k in range(40)]
+    (tmp_path / "some.csv").write_text("\n".join(rows))
+    commands.succeed("classify", "some.csv", *NUMERIC, cwd=tmp_path)
+    model = ("--model", "classifier.safetensors", "some.csv")
+    commands.fail("must have 5 numbers in a row, got 6: --label names that of labels", "classify", *model, cwd=tmp_path)
+    assert _accuracy(commands.succeed("classify", *model, "--label", 1, cwd=tmp_path).stderr) == 1
+    (tmp_path / "some.csv").write_text("\n".join(row.partition(",")[2] for row in rows))
+    assert len(commands.succeed("classify", *model, cwd=tmp_path).stdout.splitlines()) == 41
+    (tmp_path / "some.csv").write_text("\n".join(["kind,a,b,c,d,e", *rows]))
+    message = "the last, 'e', has numbers that are no integers: --label says which one it is"
+    commands.fail(message, "classify", "some.csv", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [((0, 1), ("0.0", "1")), ((0.0, 1.0), ("0", "1.0")), ((False, True), ("False", "True"))],
+    ids=["int", "float", "bool"],
+)
+def test_a_model_whose_labels_are_no_strings_is_measured(tmp_path, labels, written):
+    model = SequenceClassifier(hidden=8, epochs=40, random_state=0).fit(["dull", "warm"] * 20, list(labels) * 20)
+    model.save(tmp_path / "m.safetensors")
+    (tmp_path / "some.csv").write_text(f"text,label\ndull,{written[0]}\nwarm,{written[1]}\n")
+    found = commands.succeed("classify", "--model", "m.safetensors", "some.csv", cwd=tmp_path)
+    assert _accuracy(found.stderr) == 1
+    assert [row["predicted"] for row in csv.DictReader(found.stdout.splitlines())] == list(map(str, labels))
+
+
+def test_a_model_that_diverged_without_nan(films, tmp_path):
+    options = ("--learning-rate", 1e5, "--epochs", 2, "--hidden", 4, "--quiet")
+    found = commands.run("classify", *films, *options, cwd=tmp_path)
+    assert found.returncode == 1 and "classify: training diverged: the loss is " in found.stderr, found.stderr
 
 
 def test_a_class_of_its_own_files_for_testing(films, tmp_path):
@@ -166,6 +214,9 @@ def test_arguments_that_do_not_go_together(films, reviews, tmp_path):
     commands.fail("--hidden for learning", "classify", "--model", "m", films[0], "--hidden", 3)
     commands.fail("see --test-fraction", "classify", *films, "--test-fraction", 0, "--predictions", tmp_path / "p")
     commands.fail("--encoding must be one that Python knows", "classify", *films, "--encoding", "latin-99")
+    table = _write_numbers(tmp_path / "some.tsv", True, 0)
+    commands.fail("--tokenizer is for texts", "classify", table, "--label", "kind", "--tokenizer", "chars")
+    commands.fail("--embedding is for texts", "classify", table, "--label", "kind", "--embedding", 3)
 
 
 def test_a_model_of_another_kind(films, tmp_path):

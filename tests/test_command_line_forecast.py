@@ -124,8 +124,13 @@ def test_nan_is_named_by_line_and_column(tmp_path, cell):
         ("sales,sales\n1,2\n3,4\n", "columns of different names, got 'sales' twice"),
         ('month,sales\n2000-01,"1\n', "must be CSV"),
         ("month,sales\n2000-01,\n2000-02,\n", "must have numbers in column 'sales', got none"),
+        (
+            "month;sales\n2000-01;1,5\n2000-02;2,5\n",
+            "line 2, column 'sales': must be a number without commas",
+        ),
+        ("2000;1,5\n2001;2,5\n2002;3,5\n", "must be a number without commas, got '2,5'"),
     ],
-    ids=["header only", "ragged", "few", "newest first", "twice", "open quote", "no numbers"],
+    ids=["header only", "ragged", "few", "newest first", "twice", "open quote", "no numbers", "comma", "no header"],
 )
 def test_tables_that_will_not_do(tmp_path, content, message):
     (tmp_path / "sales.csv").write_text(content)
@@ -139,6 +144,29 @@ def test_months_without_the_day_of_the_others(tmp_path, day):
     rows = [["day", "v"], *([f"{year}-{month + 1:02}-{day}", k] for k, (year, month) in enumerate(months))]
     found = commands.succeed("forecast", _write(tmp_path / "some.csv", rows), *FAST, "--steps", 3)
     assert [row[0] for row in _read(found.stdout)[1:]] == ["2002-02-28", f"2002-03-{day}", f"2002-04-{day}"]
+
+
+def test_a_column_of_an_unknown_form_is_told_of(tmp_path):
+    rows = [["time", "v"], *([f"2000-01-01T{k:02}:00:00Z", math.sin(k)] for k in range(24))]
+    _write(tmp_path / "some.csv", rows)
+    found = commands.succeed("forecast", "some.csv", *FAST, "--steps", 2, cwd=tmp_path)
+    assert "column 'time' has no dates or numbers of a known form that are equally far apart" in found.stderr
+    assert [row[0] for row in _read(found.stdout)] == ["time", "25", "26"]
+
+
+def test_a_forecast_that_grows_without_bounds_is_none(tmp_path):
+    _write(tmp_path / "some.csv", [["v"], *([math.exp(k / 2)] for k in range(60))])
+    options = ("--steps", 5000, "--horizon", 1, "-o", "ahead.csv", *FAST)
+    commands.fail("steps must be fewer, got 5000: after step ", "forecast", "some.csv", *options, cwd=tmp_path)
+    assert not (tmp_path / "ahead.csv").exists()
+
+
+def test_a_network_that_diverged_and_is_not_left_out(sales):
+    options = ("--learning-rate", 1e5, "--steps", 2, *FAST)
+    found = commands.run("forecast", sales, *options, "--validation-fraction", 0)
+    assert found.returncode == 1 and "forecast: training diverged: the loss is " in found.stderr
+    found = commands.succeed("forecast", sales, *options)
+    assert [float(row[1]) for row in _read(found.stdout)[1:]] == pytest.approx([_value(96), _value(97)], rel=0.02)
 
 
 @pytest.mark.parametrize("unit", ["days", "months"])

@@ -57,6 +57,19 @@ def test_it_learns_and_says_how_much(text, model, tmp_path):
     assert np.array_equal(first, again)  # the same arguments, the same model
 
 
+def test_a_model_that_diverged_without_nan(text, tmp_path):
+    found = commands.run("train-lm", text, *SMALL, "--epochs", 2, "--learning-rate", 1e5, cwd=tmp_path)
+    assert found.returncode == 1 and "train-lm: training diverged: the loss is " in found.stderr, found.stderr
+    assert "perplexity inf" in found.stdout
+    assert (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("option", ["--min-count", "--max-tokens"])
+def test_options_of_words_are_not_for_characters(text, option):
+    commands.fail(f"{option} is for --level word", "train-lm", text, option, 3)
+    commands.fail(f"{option} is for --level word", "train-lm", text, "--level", "char", option, 3)
+
+
 def test_generate_writes_the_prompt_and_what_the_model_does(model):
     options = ("--length", 40, "--temperature", 0.5, "--seed", 3)
     found = commands.succeed("generate", model, "--prompt", "the ", *options)

@@ -107,6 +107,15 @@ def test_drop_last_leaves_out_what_does_not_fill_a_batch():
         assert len(set(np.concatenate([b.y for b in epoch]))) == 20
 
 
+def test_drop_last_leaves_out_no_length_for_ever():
+    sequences = [np.ones((1 + k, 2)) for k in range(23)]
+    found = batches(sequences, np.arange(23), size=5, bucket=True, drop_last=True, seed=0)
+    seen = {int(label) for _ in range(20) for batch in found for label in batch.y}
+    assert seen == set(range(23))
+    in_order = batches(sequences[::-1], np.arange(23), size=5, shuffle=False, bucket=True, drop_last=True)
+    assert sorted(np.concatenate([batch.y for batch in in_order])) == list(range(20))
+
+
 def test_buckets_need_less_padding():
     sequences = ragged(400)
     y = np.zeros(400)
@@ -142,6 +151,19 @@ def test_lists_of_targets_for_every_step():
         assert batch.y.shape == batch.x.shape[:2]
         for row, length in zip(batch.y, batch.lengths, strict=True):
             assert row[:length].tolist() == list(range(length))
+
+
+def test_an_array_of_targets_for_every_step_of_lists_is_cut():
+    x = ragged(least=1)
+    T = max(map(len, x))
+    for y in (np.ones((23, T, 2)), np.ones((23, T), int)):
+        assert all(b.y.shape[:2] == b.x.shape[:2] for b in batches(x, y, size=4, seed=0))
+    assert all(b.y.shape[1:] == (T,) for b in batches(x, np.ones((23, T)), size=4, seed=0))
+
+
+def test_all_batches_of_lists_have_one_dtype():
+    whole, fraction = [[1], [2]], [[0.5]]
+    assert {b.x.dtype.name for b in batches([whole, fraction], [0, 1], size=1)} == {"float64"}
 
 
 def test_text_as_batches():
@@ -216,6 +238,18 @@ def test_a_constant_column_becomes_zero():
     assert np.allclose(z[:, 2].std(), 1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_constant_column_of_many_rows_becomes_zero(dtype):
+    x = np.column_stack([np.full(100_000, 0.1), np.random.default_rng(0).normal(1e6, 1, 100_000)]).astype(dtype)
+    scaler = Standardizer().fit(x)
+    assert scaler.mean_[0] == x[0, 0]
+    assert scaler.scale_[0] == 1
+    assert not scaler.transform(x)[:, 0].any()
+    exact = x[:, 1].astype(np.longdouble)
+    assert scaler.mean_[1] == pytest.approx(float(exact.mean()), rel=1e-15)
+    assert scaler.scale_[1] == pytest.approx(float(exact.std()), rel=1e-12)
+
+
 def test_a_standardizer_in_json():
     scaler = Standardizer(["a", "b"]).fit(np.array([[1.0, 2.0], [3.0, 7.0], [0.1, 0.2]]))
     again = Standardizer.from_dict(json.loads(json.dumps(scaler.to_dict())))
@@ -269,6 +303,11 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
         (lambda: batches(np.ones(3), np.ones(3), [1, 1, 1]), ValueError, "^lengths must go with x"),
         (lambda: batches(ragged(3), np.ones(3), [1, 1, 1]), ValueError, "^lengths must be None where x is a list"),
         (lambda: batches([[1, 2], [3]], [[1, 2], [3, 4]]), ValueError, "^y must have as many steps as x"),
+        (
+            lambda: batches(np.ones((2, 3)), [[1.0], [2.0]]),
+            ValueError,
+            "^y .*: make it an array for one target per row",
+        ),
         (lambda: batches(np.ones((3, 2)), np.ones(3), size=4, drop_last=True), ValueError, "^size must be at most"),
         (lambda: batches(np.ones((3, 2)), np.ones(3), shuffle=1), TypeError, "^shuffle must be True or False"),
         (lambda: batches(5, np.ones(3)), TypeError, "^x must be an array or a list of arrays, got int"),
@@ -293,6 +332,17 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
         (lambda: Standardizer().fit(np.ones((0, 2))), ValueError, "^x must have at least one row"),
         (lambda: Standardizer().fit([[1e200], [-1e200]]), ValueError, r"^x must .* deviation is finite, .* 1e\+200"),
         (lambda: Standardizer().fit(np.ones(3)), ValueError, "^x must hold numbers, of shape"),
+        (
+            lambda: Standardizer().fit(np.ones((3, 0))),
+            ValueError,
+            r"^x must hold numbers, of .*, got float64 .* \(3, 0",
+        ),
+        (lambda: Standardizer().fit([[1, 2], [3]]), ValueError, "^x must be one array, got lists of different lengths"),
+        (
+            lambda: Standardizer().fit([np.ones((2, 3)), np.ones((2, 2))]),
+            ValueError,
+            r"^x\[1\] must have 3 columns like x\[0\], got 2",
+        ),
         (lambda: Standardizer().fit([["a", "b"]]), ValueError, "^x must hold numbers"),
         (lambda: Standardizer().transform(np.ones((2, 2))), ValueError, "has not been fitted"),
         (
@@ -306,6 +356,7 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
             ValueError,
             r"^targets must be columns of the series, 0\.\.1, got \[5\]",
         ),
+        (lambda: windows([[1, 2], [3]], 1), ValueError, "^series must be one array, got lists of different lengths"),
         (lambda: windows(np.ones(9), 2, stride=0), ValueError, "^stride must be at least 1"),
     ],
 )

@@ -18,8 +18,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(script, *arguments, stdin=""):
     """stdout of an example."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    result = subprocess.run(
+    result = ended(script, *arguments, stdin=stdin)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def fail(script, *arguments, stdin=""):
+    """stderr of an example that must end with a message and no traceback."""
+    result = ended(script, *arguments, stdin=stdin)
+    assert result.returncode and "Traceback" not in result.stderr, result.stderr
+    return result.stderr
+
+
+def ended(script, *arguments, stdin):
+    """An example, run to its end."""
+    path = [os.environ.get("PYTHONPATH"), str(ROOT), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    return subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / f"{script}.py"), *map(str, arguments)],
         env=environment | {"PYTHONIOENCODING": "utf-8"},
         input=stdin,
@@ -28,8 +43,6 @@ def run(script, *arguments, stdin=""):
         timeout=120,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "examples").glob("*.py")))
@@ -72,6 +85,43 @@ def test_streaming_watches_standard_input(tmp_path, wave):
     printed = run("streaming", path, "-", "--window", "40", "--hidden", "8", "--epochs", "40", stdin=live)
     assert int(re.findall(r"^step (\d+):", printed, re.M)[0]) == wrong
     assert "300 steps watched" in printed
+
+
+@pytest.mark.parametrize("wrong", ["a", "1 2", "nan"])
+def test_streaming_says_what_is_no_number(tmp_path, wrong):
+    path, series = tmp_path / "series.txt", "\n".join(map(str, range(60)))
+    path.write_text(f"{series}\n\n{wrong}\n", encoding="utf-8")
+    assert f"series.txt, number 61: must be a finite number, got {wrong!r}" in fail("streaming", path)
+    path.write_text(series, encoding="utf-8")
+    said = fail("streaming", path, "-", "--window", "10", "--epochs", "1", stdin=f"1\n\n{wrong}\n")
+    assert f"standard input, number 2: must be a finite number, got {wrong!r}" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("streaming", "nowhere"), "cannot read nowhere"),
+        (("streaming", "--train", "5"), "--train must be above 0 and at most 1, got 5.0"),
+        (("forecasting", "nowhere"), "cannot read numbers from nowhere"),
+        (("forecasting", "words.csv"), "could not convert string to float: 'b'"),
+        (("forecasting", "words.csv", "--column", "c"), "cannot read numbers from words.csv"),
+        (("language_model", "nowhere"), "cannot read: "),
+        (("language_model", "--load", "nowhere"), "cannot read: "),
+        (("sentiment", "words.csv", "nowhere"), "cannot read: "),
+        (("sentiment", "words.csv", "words.csv", "--encoding", "none"), "cannot read: unknown encoding"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, arguments, message):
+    (tmp_path / "words.csv").write_text("a\nb\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert message in fail(*arguments)
+
+
+def test_a_picture_needs_matplotlib_before_anything_else(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "--plot needs matplotlib: pip install matplotlib" in fail("forecasting", "--plot", "some.png")
 
 
 def test_streaming_of_made_up_data_finds_the_faults():

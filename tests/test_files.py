@@ -76,6 +76,9 @@ def test_extras_come_back(path):
     for wrong in ({1j}, {"x": np.ones(2)}, float("nan")):
         with pytest.raises(TypeError, match=r"^extras must be what JSON can hold"):
             fastrnn.save(path, make_model(), extras=wrong)
+    for keys in ({1: "a", "1": "b"}, {"classes": [{"x": 0}, {None: 1}]}, ({True: 1},)):
+        with pytest.raises(TypeError, match=r"^extras must be what JSON .*: keys must be strings, got (1|None|True)"):
+            fastrnn.save(path, make_model(), extras=keys)
     assert path.read_bytes() == before
 
 
@@ -352,12 +355,39 @@ def test_a_path_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(PermissionError, match="its folder may not be written to"):
         fastrnn.save(tmp_path / "model", LSTM(1, 1))
     monkeypatch.undo()
-    for call in (lambda: fastrnn.save(3, LSTM(1, 1)), lambda: fastrnn.load(3)):
-        with pytest.raises(TypeError, match=r"^path must be a path, a string or a pathlib\.Path, got 3"):
-            call()
+    for wrong in (3, b"model"):
+        for call in (lambda path: fastrnn.save(path, LSTM(1, 1)), fastrnn.load):
+            with pytest.raises(TypeError, match=r"^path must be a path, a string or a pathlib\.Path, got (3|b'model')"):
+                call(wrong)
+    for wrong in ("", str(tmp_path / "mo\0del")):
+        for call in (lambda path: fastrnn.save(path, LSTM(1, 1)), fastrnn.load):
+            with pytest.raises(ValueError, match=r"^path must not be empty or hold a null character, got '"):
+                call(wrong)
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        fastrnn.save(f"{tmp_path}/model/", LSTM(1, 1))
     assert os.listdir(tmp_path) == []
     with pytest.raises(TypeError, match=r"^model must be"):
         fastrnn.save(tmp_path / "model", object())
+
+
+def test_a_file_that_may_not_be_written_to_is_found_before_any_work(path, monkeypatch):
+    fastrnn.save(path, LSTM(1, 1))
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "access", lambda name, mode: name != str(path))  # as for anyone but root
+    for write in (lambda: fastrnn.save(path, LSTM(2, 2)), lambda: fastrnn.Checkpoint(path).begin(None)):
+        with pytest.raises(PermissionError, match=f"^cannot write to {re.escape(repr(str(path)))}: it may not be"):
+            write()
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_best_weights_that_are_none(path):
+    """Whatever stands where a checkpoint has its best weights."""
+    W_and_b = {"params/W": W, "params/b": B, "training/0": {**B, "data_offsets": [8, 12]}}
+    for best in ({"$array": 0}, {"$array": 1}, {"params": {"$array": 0}, "buffers": []}, [], None):
+        header = {"__metadata__": metadata(DENSE, training=json.dumps({"best": best})), **W_and_b}
+        path.write_bytes(raw(header, bytes(12)))
+        with pytest.raises(ValueError, match=f"^{re.escape(repr(str(path)))} must h"):
+            fastrnn.load(path, best=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")

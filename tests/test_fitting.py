@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -266,6 +267,22 @@ def test_a_run_that_diverges_at_once_keeps_what_it_began_with():
     assert np.array_equal(model.params.flat, before)
 
 
+@pytest.mark.parametrize("optimizer", [Adam, SGD])
+@pytest.mark.parametrize("validation", [None, sequences()], ids=["alone", "validated"])
+def test_an_update_that_breaks_the_model_at_the_end_of_an_epoch_is_noticed(backend, optimizer, validation):
+    model = MODELS["recurrent"]()
+    before = model.params.flat.copy()
+    with pytest.warns(TrainingWarning) as caught:
+        _, history = train(model, optimizer=optimizer(1e39), train=[sequences()], validation=validation)
+    assert [str(warning.message) for warning in caught] == [
+        "training diverged at step 1: the parameters are not finite; parameter 'W' holds numbers that are not finite. "
+        "The model has its best weights, those before training. Lower the learning rate, or clip the gradient"
+    ]
+    assert caught[0].filename.endswith("toolkit.py")
+    assert (history.stopped, len(history)) == ("diverged at step 1: the parameters are not finite", 0)
+    assert np.array_equal(model.params.flat, before)
+
+
 class Poisoned(SoftmaxCrossEntropy):
     """A finite loss with a gradient that is not."""
 
@@ -289,15 +306,18 @@ class Spoiled(Callback):
             run.grads["b"][0] = np.nan
 
 
-def test_a_validation_that_is_nan_is_told_once(backend):
-    x, y, lengths = sequences()
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_validation_that_is_not_finite_is_told_once(backend, value):
     model = MODELS["recurrent"]()
     before = model.params.flat.copy()
+    measure = {"far": lambda outputs, y, lengths=None, mask=None: (value, None)}
     with pytest.warns(TrainingWarning) as caught:
-        _, history = train(model, validation=(x * np.nan, y, lengths), callbacks=[EarlyStopping(2)])
+        _, history = train(
+            model, validation=sequences(), metrics=measure, monitor="val_far", callbacks=[EarlyStopping(2)]
+        )
     assert [str(warning.message) for warning in caught] == [
-        "val_loss is NaN after epoch 0, at step 4: no such epoch is the best. The best weights are those before "
-        "training. Look for NaN in the data"
+        f"val_far is {value} after epoch 0, at step 4: no such epoch is the best. The best weights are those before "
+        "training. Look for NaN in the data, or lower the learning rate"
     ]
     assert caught[0].filename.endswith("toolkit.py")
     assert len(history.epochs) == 2
@@ -436,16 +456,21 @@ def test_evaluation_does_not_depend_on_the_batches():
         evaluate(model, {"half": lambda outputs, y, **_: 0.5}, [(x, y, lengths)])
 
 
+class Slow(Callback):
+    def begin(self, run):
+        time.sleep(0.15)
+
+    def after_step(self, run):
+        time.sleep(0.05)
+
+
 def test_progress_says_where_the_run_is(capsys):
     train(epochs=3, progress=True)
     bar = capsys.readouterr().err
-    assert "epoch 3/3: 100%" in bar
-    assert "12/12" in bar
-    for word in ("loss ", "val_loss ", "steps/s"):
+    for word in ("epoch 3/3: 100%", "12/12", "loss ", "val_loss ", "steps/s"):
         assert word in bar
-    train(epochs=None, callbacks=[StopAfter(seconds=0.2)], progress=True)
-    bar = capsys.readouterr().err
-    assert re.search(r"epoch \d+: 100%\|.*\| 0/0.2 s, loss ", bar)
+    train(epochs=None, callbacks=[Slow(), StopAfter(seconds=0.2), Slow()], progress=True)
+    assert re.search(r"epoch \d+: 100%\|.*\| 0/0.2 s, loss ", capsys.readouterr().err)
     train(epochs=None, callbacks=[StopAfter(steps=7)], progress=True)
     assert "epoch 2: 100%" in (bar := capsys.readouterr().err) and "7/7" in bar
     train(epochs=50, callbacks=[EarlyStopping(1, min_delta=9.0)], progress=True)
@@ -523,6 +548,12 @@ def generator():
         ({"callbacks": EarlyStopping()}, TypeError, "^callbacks must be a sequence of Callback, got <"),
         ({"metrics": [Accuracy()]}, TypeError, "^metrics must be a mapping from names to what to measure, got"),
         ({"metrics": {"a": Accuracy}}, TypeError, r"^metrics\['a'\] must be one of fastrnn.losses, or a function, got"),
+        (
+            {"metrics": {"loss": Accuracy()}},
+            ValueError,
+            "^metrics must have strings as names, other than 'loss', got 'l",
+        ),
+        ({"metrics": {3: Accuracy()}}, ValueError, "^metrics must have strings as names, other than 'loss', got 3"),
         ({"batch_size": 0}, ValueError, "^batch_size must be at least 1, got 0"),
         ({"maximize": "no"}, TypeError, "^maximize must be True or False, got 'no'"),
         ({"progress": "no"}, TypeError, "^progress must be True or False, got 'no'"),

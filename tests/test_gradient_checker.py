@@ -20,6 +20,7 @@ from fastrnn import (
     LastStep,
     LayerNorm,
     Sequential,
+    SimpleRNN,
     check_gradients,
 )
 
@@ -100,6 +101,22 @@ def test_options_of_cells(name, backend):
         assert any(key.startswith("state") for key in given)
 
 
+@pytest.mark.parametrize("cell", [GRU, LSTM, SimpleRNN])
+@pytest.mark.parametrize("seed", range(3))
+def test_where_a_norm_bends_within_the_first_step(cell, seed, backend):
+    layer = cell(4, 3, layer_norm=True, trainable_state=True, dtype="float64", seed=seed)
+    assert not layer.params["h0"].any()
+    report = check_gradients(layer, x_for(), entries=None)
+    assert report["h0"].difference
+
+
+def test_a_kink_within_the_first_step():
+    layer = Dense(1, 1, "relu", **OPTIONS)
+    layer.params["W"][...], layer.params["b"][...] = 1, -1
+    x = 1 + np.array([[1e-4], [-1e-4]])
+    assert check_gradients(layer, x)["x"].error < 1e-9
+
+
 def test_entries_are_drawn_or_all_looked_at():
     layer = LSTM(4, 3, **OPTIONS)
     assert check_gradients(layer, x_for(), entries=7)["U"].checked == 7
@@ -109,13 +126,13 @@ def test_entries_are_drawn_or_all_looked_at():
 
 
 class Wrong(LSTM):
-    """A layer whose gradient of U is off at one place."""
+    """A layer whose gradient of U, or of another parameter, is off at one place."""
 
-    off = 1e-4
+    off, name, at = 1e-4, "U", (1, 2)
 
     def backward(self, tape, dy=None, dstate=None, *, input_gradient=True):
         dx, dstate, grads = super().backward(tape, dy, dstate, input_gradient=input_gradient)
-        grads["U"][1, 2] += self.off
+        grads[self.name][self.at] += self.off
         return dx, dstate, grads
 
 
@@ -131,6 +148,17 @@ def test_a_wrong_gradient_is_named():
     assert entry.backward - entry.difference == pytest.approx(1e-4, rel=1e-6)
     assert max(other.error for name, other in report.items() if name != "U") < 1e-9
     assert check_gradients(layer, x_for(), entries=None, tolerance=0.1)
+
+
+@pytest.mark.parametrize("off", [0.01, 1.0])
+def test_a_wrong_gradient_is_found_where_shorter_steps_are_looked_at(off):
+    layer = Wrong(4, 3, layer_norm=True, trainable_state=True, **OPTIONS)
+    layer.off, layer.name, layer.at = off, "h0", (1,)
+    report = check_gradients(layer, x_for(), entries=None, tolerance=None)
+    assert report["h0"].index == (1,)
+    assert report["h0"].backward - report["h0"].difference == pytest.approx(off, rel=1e-4)
+    with pytest.raises(AssertionError, match=r"^the gradient of 'h0' of Wrong\(.*\) is wrong at \[1\]"):
+        check_gradients(layer, x_for(), entries=None)
 
 
 def test_nan_is_wrong():

@@ -254,6 +254,9 @@ def test_accuracy():
     assert accuracy(logits, np.array([[1, 1, 1]]), mask=np.array([[False, True, True]]))[0] == 0.5
     assert accuracy(np.array([[0.5], [-0.5]]), np.array([[1], [1]]))[0] == 0.5
     assert accuracy(logits, np.array([[1, 1, 1]]), [0])[0] == 0
+    assert accuracy(np.full((2, 3), np.nan), np.array([0, 1]))[0] == 0
+    assert accuracy(np.array([[1.0, np.nan]]), np.array([0]))[0] == 0
+    assert accuracy(np.array([[np.nan], [-0.5]]), np.array([[0], [0]]))[0] == 0.5
     with pytest.raises(ValueError, match=r"^targets must have shape \(1, 3\) or \(1, 3, 2\), got \(1,\)"):
         accuracy(logits, np.array([1]))
 

@@ -138,6 +138,35 @@ def test_updates_are_like_a_longer_past():
         model.update(series[origin : origin + 10])
 
 
+def test_gaps_of_an_update_lie_after_what_was_known():
+    series, known = np.stack([seasonal(), -seasonal()], axis=1), np.arange(240.0)
+    model = make(horizon=3, missing="interpolate").fit(series[:200], exog=known[:200])
+    other = make(horizon=3, missing="interpolate").fit(series[:200], exog=known[:200])
+    holed = series[200:204].copy()
+    holed[:2, 0], holed[3, 1] = np.nan, np.nan
+    filled = holed.copy()
+    filled[:2, 0] = series[199, 0] + (series[202, 0] - series[199, 0]) * np.array([1, 2]) / 3
+    filled[3, 1] = series[202, 1]
+    plans = known[204:207].copy()
+    plans[0] = np.nan
+    model.update(holed, exog=known[200:204])
+    expected = other.update(filled, exog=known[200:204]).predict(exog=known[204:207])
+    assert np.allclose(model.predict(exog=plans), expected)
+    model.update(np.full((1, 2), np.nan), exog=[204.0])
+    expected = other.update(filled[-1:], exog=[204.0]).predict(exog=known[205:208])
+    assert np.allclose(model.predict(exog=known[205:208]), expected)
+    with pytest.raises(ValueError, match="2 columns, as in fit, got 1"):
+        model.update([np.nan], exog=[205.0])
+
+
+def test_forecasts_that_grow_without_bounds_are_told_of(recwarn):
+    model = make(horizon=1).fit(np.exp(np.arange(60) / 2))
+    with pytest.raises(ValueError, match=r"^steps must be fewer, got 5000: after step \d+ forecasts are no longer"):
+        model.predict(5000)
+    assert np.isfinite(model.predict(100)).all()
+    assert not recwarn.list
+
+
 def test_backtests_see_only_what_was_before():
     series = seasonal()
     found = make(horizon=4, season=12).backtest(series, start=150, stride=5)
@@ -232,8 +261,14 @@ def test_gaps_are_named_or_filled():
     found = make(missing="interpolate").fit(table)
     assert np.allclose(found.predict(), make().fit(filled).predict())
     assert found._names == ("sun", "rain")
+    masked = np.ma.masked_invalid(series).filled(-9999.0)
+    found = make(missing="interpolate").fit(np.ma.masked_equal(masked, -9999.0))
+    assert np.allclose(found.predict(), make().fit(filled).predict())
     series[:, 1] = np.nan
     with pytest.raises(ValueError, match="none in column 'rain'"):
+        make(missing="interpolate").fit(table)
+    series[:, 1] = np.inf
+    with pytest.raises(ValueError, match=r"inf in column 'rain', row 0, and 239 more like it$"):
         make(missing="interpolate").fit(table)
 
 
@@ -358,6 +393,8 @@ def test_bad_input_is_refused_before_any_training():
         make().fit(series).update(np.ones((3, 2)))
     with pytest.raises(ValueError, match="start must lie in"):
         make().backtest(series, start=240)
+    with pytest.raises(ValueError, match=r"series must have 251 rows at least, a season of 200 .* got 240"):
+        make(season=200, horizon=50).backtest(series)
 
 
 def test_ridge():

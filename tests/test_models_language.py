@@ -47,6 +47,8 @@ def test_perplexity_is_that_of_the_models_probabilities(backend):
     assert math.isclose(model.loss(TEXT[:300]), expected, rel_tol=1e-5)
     assert math.isclose(model.perplexity(TEXT[:300]), math.exp(expected), rel_tol=1e-5)
     assert model.score(TEXT[:300]) == -model.loss(TEXT[:300])
+    model.model_.params.flat[...] *= 1e6  # as wrong as a training that diverges leaves it
+    assert model.loss(TEXT[:300]) > 1000 and model.perplexity(TEXT[:300]) == math.inf
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -91,6 +93,7 @@ def test_sampling_follows_the_probabilities():
     assert np.abs(shares(Sampler(top_p=0.4)) - np.array([0, 1, 0, 0, 0])).max() == 0
     assert np.abs(shares(Sampler(temperature=0.5)) - p**2 / (p**2).sum()).max() < 0.03
     assert shares(Sampler(temperature=0))[1] == 1
+    assert shares(Sampler(temperature=1e-310))[1] == 1
     assert shares(Sampler(top_k=3, top_p=0.5))[[0, 3, 4]].max() == 0
 
 

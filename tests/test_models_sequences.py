@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 
@@ -244,6 +245,29 @@ def test_files(tmp_path, backend, kind, source):
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+def test_labels_of_another_kind_than_those_of_fit_are_not_compared():
+    x, y = numbers(30)
+    model = make(SequenceClassifier).fit(x, y)
+    assert model.score(x, y.astype(float)) == model.score(x, y.astype(bool)) == model.score(x, y)
+    tagger = make(SequenceTagger).fit(x, tags(x).astype(str))
+    for fitted, labels in ((model, y.astype(str)), (tagger, tags(x))):
+        with pytest.raises(ValueError, match=r"^y must hold labels of one kind, like '?0'?, got '?[01]'?$"):
+            fitted.score(x, labels)
+    regressor = make(SequenceRegressor).fit(x, x[:, 0])
+    with pytest.raises(ValueError, match=r"^y must have 2 columns, as in fit, got 1$"):
+        regressor.score(x, y)
+
+
+def test_labels_that_are_members_of_an_enumeration():
+    class Verdict(str, enum.Enum):
+        GOOD = "splendid"
+        BAD = "poor"
+
+    x, y = numbers(30)
+    labels = [Verdict.GOOD if one else Verdict.BAD for one in y]
+    assert make(SequenceClassifier).fit(x, labels).classes_.tolist() == ["poor", "splendid"]
+
+
 def test_labels_of_every_kind_come_back_from_a_file(tmp_path):
     x, y = numbers(30)
     for labels in (np.array(["nö", "ja"])[y], y.astype(bool), y + 5, y.astype(np.int8)):
@@ -323,6 +347,10 @@ def test_bad_data_is_refused_before_any_training():
         (["", " "] * 10, y, "tokens"),
         (x[:, 0, 0], y, "shape"),
         (x, y + 0.5, "Unknown label type"),
+        (x, y.astype("S"), r"^y must hold labels, strings, integers or bool, got \|S"),
+        (x, y.astype("M8[D]"), r"^y must hold labels, .*got datetime64\[D\]"),
+        (x, np.ma.masked_equal(y, 1), "^y must have a label everywhere, got masked ones"),
+        (np.ma.masked_greater(x, 150.0), y, r"NaN or inf\) at"),
         ([np.zeros((3, 2)), np.zeros((3, 4))] * 10, y, r"X\[1\] must have shape \(T, 2\)"),
         (["a", "b"] * 10, ["a", None] * 10, r"^y must have a label everywhere, got None at \[1\]"),
         (["a", "b"] * 10, ["a", math.nan] * 10, r"^y must have a label everywhere, got nan at \[1\]"),
@@ -343,9 +371,16 @@ def test_bad_data_is_refused_before_any_training():
     ]:
         with pytest.raises(TypeError, match=message):
             fresh.fit(X, [1, 0])
+    for tokenizer in (iter, lambda text: [len(text)], lambda text: None):
+        with pytest.raises(TypeError, match=r"^tokenizer must give a list of strings, got .* for X\[0\]"):
+            make(SequenceClassifier, tokenizer=tokenizer).fit(TEXTS, LABELS)
+    with pytest.raises(ValueError, match=r"^class_weight must hold numbers of at least 0, one of them above"):
+        make(SequenceClassifier, class_weight={0: 0, 1: 0}).fit(x, y)
     assert not hasattr(fresh, "model_")
     with pytest.raises(ValueError, match="y\\[0\\] must have 6 labels"):
         make(SequenceTagger).fit(x, tags(x)[:, :-1])
+    with pytest.raises(ValueError, match=r"^y must hold labels of one kind, like 1, got 'a'"):
+        make(SequenceTagger).fit([["so"], ["good"]] * 10, [[1], ["a"]] * 10)
 
 
 def test_what_fails_leaves_the_model_as_it_was():

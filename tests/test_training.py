@@ -9,7 +9,7 @@ from differences import gradient, relative_error
 
 import fastrnn
 from fastrnn import GRU, LSTM, Dense, Embedding, Sequential, SimpleRNN
-from fastrnn.losses import SoftmaxCrossEntropy
+from fastrnn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from fastrnn.optim import Adam
 from fastrnn.training import endless_windows, mean_loss, streams, train_step, windows
 
@@ -114,6 +114,17 @@ def test_a_loss_that_is_not_finite_leaves_the_model_alone():
     assert np.array_equal(model.params.flat, before, equal_nan=True)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_gradient_that_is_not_finite_leaves_the_model_alone(backend, clip_norm):
+    model = Dense(1, 1, seed=0)
+    x = np.full((4, 1), 1e25, "float32")
+    model.params["W"][...] = 1e-7
+    before = model.params.flat.copy()
+    with pytest.raises(FloatingPointError, match=r"^the gradient's norm is inf"):
+        train_step(model, MeanSquaredError(), Adam(), x, 0 * x, clip_norm=clip_norm)
+    assert np.array_equal(model.params.flat, before)
+
+
 @pytest.mark.parametrize("cell", LAYERS)
 def test_a_tiny_language_model_learns_its_text_by_heart(backend, cell):
     """Symbols follow from up to four before them: knowing the last one leaves 0.52 nats, the last two 0.28."""
@@ -165,6 +176,7 @@ def test_the_same_seed_trains_the_same_model(backend):
     [
         (lambda: streams(np.arange(3), 3), ValueError, "^codes must hold at least 4 characters for 3 streams, got 3"),
         (lambda: streams(np.ones((3, 3), int), 1), ValueError, r"^codes must have shape \(M,\), got \(3, 3\)"),
+        (lambda: streams(np.ones(9), 2), TypeError, "^codes must hold integers, got float64"),
         (lambda: streams(np.arange(9), 0), ValueError, "^N must be at least 1, got 0"),
         (lambda: list(windows(*streams(np.arange(9), 2), 0)), ValueError, "^T must be at least 1, got 0"),
         (lambda: list(windows(np.ones((2, 3)), np.ones((2, 4)), 2)), ValueError, "^y must have the shape of x"),

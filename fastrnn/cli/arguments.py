@@ -121,8 +121,6 @@ def check_outputs(
         if path in ("", "-") or files.is_stream(path):
             raise ValueError(f"{option} must be the name of a file, got {path!r}")
         files.check_writable(path)
-        if os.path.exists(path) and not os.access(path, os.W_OK):
-            raise PermissionError(f"cannot write to {path!r}: it may not be written to")
         place = os.path.realpath(path)
         if place in taken:
             raise ValueError(f"{option} must not be a file that is read or written otherwise, got {path!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,13 +13,15 @@ import numpy as np
 from .arguments import add_command, add_quiet, check_outputs, count, given, note, positive, share, size
 from .interrupt import StopOnCtrlC
 from .labelled import Labelled, class_names, is_table, read_labelled, read_unlabelled
-from .tables import write_table
+from .outcome import exit_code
+from .tables import is_number, write_table
 
 DEFAULT_OUTPUT = "classifier.safetensors"
 _PARAMS = (
     *("cell", "hidden", "layers", "bidirectional", "pooling", "embedding", "tokenizer", "dropout", "class_weight"),
     *("max_length", "epochs", "batch_size", "learning_rate", "validation_fraction", "patience"),
 )
+_OF_TEXTS = ("embedding", "tokenizer")
 _DESCRIPTION = """\
 Learn to label texts, or sequences of numbers; then label others.
 
@@ -109,7 +112,7 @@ def _learn(arguments: argparse.Namespace) -> int:
     )
     with StopOnCtrlC("classify") as stopping:
         train, test = _parts(arguments)
-        model.fit(train.X, np.array(train.labels), callbacks=[stopping])
+        model.fit(train.data, np.array(train.labels), callbacks=[stopping])
     model.save(output)
     if stopping.struck:
         note("classify: stopped; this is the best model so far")
@@ -118,9 +121,7 @@ def _learn(arguments: argparse.Namespace) -> int:
     if test.X:
         _report(model, test, arguments.predictions, measured)
     print(f"model {output}, {model.model_.params.flat.size:,} parameters", file=measured)
-    if stopping.struck:
-        return 130
-    return int(model.history_.stopped.startswith("diverged"))
+    return 130 if stopping.struck else exit_code("classify", model.history_, math.log(len(model.classes_)))
 
 
 def _check_outputs(arguments: argparse.Namespace, output: str | None) -> None:
@@ -132,13 +133,15 @@ def _parts(arguments: argparse.Namespace) -> tuple[Labelled, Labelled]:
     """What is learned, and what is measured with."""
     from ..models.sequences import held_out_rows
 
-    options = arguments.label, arguments.text, arguments.encoding
-    found = read_labelled(arguments.files, *options)
+    found = read_labelled(arguments.files, arguments.label, arguments.text, arguments.encoding)
+    if not found.holds_text and (strange := list(given(arguments, _OF_TEXTS))):
+        raise ValueError(f"--{strange[0]} is for texts, {arguments.files[0]} has numbers")
     if arguments.test is not None:
         if arguments.test_fraction is not None:
             raise ValueError("--test and --test-fraction exclude each other")
         _check_same_kind(arguments.files, arguments.test)
-        test = read_labelled(arguments.test, *options)
+        names = found.label or arguments.label, found.text or arguments.text
+        test = read_labelled(arguments.test, *names, arguments.encoding)
         if test.holds_text != found.holds_text:
             raise ValueError("--test must hold what FILE holds: texts both, or numbers both")
         return found, test
@@ -174,9 +177,19 @@ def _label(arguments: argparse.Namespace) -> int:
     model = SequenceClassifier.load(arguments.model)
     texts = isinstance(model.model_.layers[0], Embedding)
     found = read_unlabelled(arguments.files[0], arguments.label, arguments.text, arguments.encoding, texts=texts)
+    if not texts:
+        _check_columns(model, found)
     path = arguments.predictions or "-"
     _report(model, found, path, sys.stderr if path == "-" else sys.stdout)
     return 0
+
+
+def _check_columns(model: Any, found: Labelled) -> None:
+    """Raise where a table has one column more than that which was learned from: labels, most likely."""
+    wanted, data = model.n_features_in_, found.data
+    if wanted > 1 and found.labels is None and isinstance(data, np.ndarray) and data.shape[1] == wanted + 1:
+        name = found.places[0][0]
+        raise ValueError(f"{name} must have {wanted} numbers in a row, got {wanted + 1}: --label names that of labels")
 
 
 def _report(model: Any, found: Labelled, predictions: str | None, measured: Any) -> None:
@@ -184,11 +197,19 @@ def _report(model: Any, found: Labelled, predictions: str | None, measured: Any)
     from ..models.tagger import Report
 
     probabilities = model.predict_proba(found.X)
-    predicted = model.classes_[probabilities.argmax(axis=1)]
+    predicted = model.classes_.astype(str)[probabilities.argmax(axis=1)]
     if found.labels is not None:
-        print(Report(np.array(found.labels), predicted), file=measured)
+        print(Report(_as_classes(found.labels, model.classes_), predicted), file=measured)
     if predictions is not None:
         write_table(predictions, _rows(model, found, predicted, probabilities))
+
+
+def _as_classes(labels: list[str], classes: Any) -> Any:
+    """Labels of a file as the model's classes are written, which may be numbers: 1.0 is 1."""
+    if classes.dtype.kind not in "iuf":
+        return np.array(labels)
+    known = {float(label): str(label) for label in classes}
+    return np.array([known.get(float(label), label) if is_number(label) else label for label in labels])
 
 
 def _rows(model: Any, found: Labelled, predicted: Any, probabilities: Any) -> Iterator[list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .arguments import (
     size,
 )
 from .interrupt import StopOnCtrlC
+from .outcome import exit_code
 from .tables import MISSING, Table, is_number, read_table, write_table
 from .timeline import Timeline, looks_like_time, numbered, timeline
 
@@ -170,7 +172,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     if arguments.backtest:
         _look_back(arguments.output, model, series)
-    return int(model.history_.stopped.startswith("diverged"))
+    # what is left to the network has a deviation of 1; where validation finds it of no use, it is left out
+    return exit_code("forecast", model.history_, math.inf if "val_loss" in model.history_ else 1.0)
 
 
 def _look_back(output: str, model: Any, series: Series) -> None:
@@ -248,7 +251,8 @@ def _timeline(table: Table, time: int | None, rows: int) -> Timeline:
         return numbered()
     found = timeline(table.column(time)[: max(rows, 2)])
     if found is None:
-        note(f"note: column {table.columns[time]!r} is not of steps equally far apart: those ahead are numbered")
+        what = f"column {table.columns[time]!r} has no dates or numbers of a known form that are equally far apart"
+        note(f"note: {what}: the steps ahead are numbered")
     return found or numbered()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .arguments import note
 from .tables import MISSING, TAB_ENDINGS, Table, is_number, read_table, read_text, shown
 
 Array = np.ndarray
@@ -29,20 +30,31 @@ class Labelled:
     labels : list of str, or None
     places : list of str
         File and line of each one.
+    label, text : str or None
+        Names of the columns that they are from, where a table has a header.
     """
 
     X: list[Any]
     labels: list[str] | None
     places: list[tuple[str, int]]
+    label: str | None = None
+    text: str | None = None
 
     @property
     def holds_text(self) -> bool:
         return isinstance(self.X[0], str)
 
+    @property
+    def data(self) -> list[Any] | Array:
+        """X, as a table (N, T) where it is one: of numbers, with as many in each row."""
+        is_table = not self.holds_text and len({len(row) for row in self.X}) == 1
+        return np.stack(self.X) if is_table else self.X
+
     def take(self, rows: Array) -> Labelled:
         """Some of them."""
         labels = None if self.labels is None else [self.labels[k] for k in rows]
-        return Labelled([self.X[k] for k in rows], labels, [self.places[k] for k in rows])
+        X, places = [self.X[k] for k in rows], [self.places[k] for k in rows]
+        return replace(self, X=X, labels=labels, places=places)
 
 
 def is_table(path: str) -> bool:
@@ -130,7 +142,13 @@ def _label_column(table: Table, wanted: str | None, *, required: bool) -> int | 
             return k
     if not required:
         return None
-    return len(table.columns) - 1 if table.has_header else 0
+    place, found = ("last", len(table.columns) - 1) if table.has_header else ("first", 0)
+    name = table.columns[found]
+    if any(is_number(cell) and not float(cell).is_integer() for cell in table.column(found)):
+        where = f"the {place}, {name!r}, has numbers that are no integers"
+        raise ValueError(f"{table.name} must have a column of labels, {where}: --label says which one it is")
+    note(f"note: labels are those of column {name!r} of {table.name}, the {place}; --label names another")
+    return found
 
 
 def _from_table(table: Table, label: int | None, text: str | None) -> Labelled:
@@ -142,9 +160,10 @@ def _from_table(table: Table, label: int | None, text: str | None) -> Labelled:
         raise ValueError(f"--text must not be the column of the labels, {table.columns[label]!r}")
     places = [(table.name, line) for line in table.lines]
     labels = None if label is None else [_label(table, row, label) for row in range(len(table.rows))]
+    names = [None if k is None or not table.has_header else table.columns[k] for k in (label, column)]
     if column is not None:
-        return Labelled(table.column(column), labels, places)
-    return Labelled([_numbers(table, row, others) for row in range(len(table.rows))], labels, places)
+        return Labelled(table.column(column), labels, places, *names)
+    return Labelled([_numbers(table, row, others) for row in range(len(table.rows))], labels, places, *names)
 
 
 def _text_column(table: Table, others: list[int], wanted: str | None) -> int | None:

@@ -64,7 +64,8 @@ class Table:
         try:
             value = float(cell)
         except ValueError:
-            raise ValueError(f"{self.where(row, column)}: must be a number, got {cell!r}") from None
+            wanted = "a number without commas" if _has_commas(cell) else "a number"
+            raise ValueError(f"{self.where(row, column)}: must be {wanted}, got {cell!r}") from None
         if not math.isfinite(value):
             raise ValueError(f"{self.where(row, column)}: must be a finite number, got {cell!r}")
         return value
@@ -77,6 +78,11 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _has_commas(cell: str) -> bool:
+    """Whether a cell holds a number with commas, before its decimals or between thousands."""
+    return "," in cell and is_number(cell.replace(",", ""))
 
 
 def read_text(path: str, encoding: str | None = None) -> str:
@@ -116,7 +122,8 @@ def shown(path: str) -> str:
 def read_table(path: str, encoding: str | None = None) -> Table:
     """A file with a row per line; the first one is a header unless all of its cells are numbers.
 
-    Cells are separated by tabs in .tsv files, else by what makes the most of the first line.
+    Cells are separated by tabs in .tsv files, else by what makes the most of the first line; numbers of it above all,
+    also those with a decimal comma.
 
     Raises
     ------
@@ -163,9 +170,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _delimiter(name: str, text: str) -> str:
-    """The separator that splits the first line into the most cells; a comma where none does."""
+    """The separator that splits the first line into the most cells, into numbers alone if one does; else a comma."""
     line = next(line for line in _lines(text) if line.strip())
-    return max(DELIMITERS, key=lambda delimiter: len(next(_parsed(name, [line], delimiter, strict=False))[1]))
+
+    def merit(delimiter: str) -> tuple[bool, int]:
+        cells = next(_parsed(name, [line], delimiter, strict=False))[1]
+        return all(is_number(cell) or _has_commas(cell) for cell in cells), len(cells)
+
+    return max(DELIMITERS, key=merit)
 
 
 def _parsed(name: str, lines: Iterable[str], delimiter: str, *, strict: bool = True) -> Iterator[tuple[int, list[str]]]:

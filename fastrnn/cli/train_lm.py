@@ -20,12 +20,14 @@ from .arguments import (
     share,
     size,
 )
+from .outcome import exit_code
 
 DEFAULT_OUTPUT = "model.safetensors"
 _PARAMS = (
     *("level", "cell", "hidden", "layers", "embedding", "tied", "dropout", "min_count", "max_tokens", "epochs"),
     *("seconds", "batch_size", "steps", "learning_rate", "validation_fraction", "patience"),
 )
+_OF_WORDS = ("min_count", "max_tokens")
 _DESCRIPTION = """\
 Learn to write like a text: train a language model of characters or words, and keep it in a file that
 `fastrnn generate` writes from. The end of the text is held out; how well the model predicts it is printed.
@@ -106,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
         kept = LanguageModel.load(arguments.resume).get_params()
         _check_same(kept, chosen)
+    if (kept | chosen).get("level", "char") != "word" and (strange := [name for name in _OF_WORDS if name in chosen]):
+        raise ValueError(f"--{strange[0].replace('_', '-')} is for --level word")
     params = kept | chosen | {"random_state": arguments.seed, "progress": not arguments.quiet}
     model, before = LanguageModel(**params), _stamp(output)
     try:
@@ -115,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     model.save(output)
     _report(model, output)
-    return int(model.history_.stopped.startswith("diverged"))
+    return exit_code("train-lm", model.history_, math.log(len(model.vocabulary_)))
 
 
 def _check_same(kept: dict[str, Any], chosen: dict[str, Any]) -> None:
@@ -147,11 +151,14 @@ def _say_what_is_left(source: str, output: str, *, is_new: bool) -> None:
 
 def _report(model: Any, output: str) -> None:
     """How good it is, and where."""
+    from ..models.language import as_perplexity
+
     history, token = model.history_, {"char": "character", "word": "word"}[model.level]
     losses = history.get("val_loss")
     print(f"vocabulary  {len(model.vocabulary_):,} {token}s")
     if losses:
         nats = min(losses)
-        measures = f"{nats:.4f} nats per {token}, {nats / math.log(2):.4f} bits, perplexity {math.exp(nats):.3f}"
+        bits, perplexity = nats / math.log(2), as_perplexity(nats)
+        measures = f"{nats:.4f} nats per {token}, {bits:.4f} bits, perplexity {perplexity:.3f}"
         print(f"held out    {measures} (after epoch {history.best_epoch + 1} of {len(history.epochs)})")
     print(f"model       {output}, {model.model_.params.flat.size:,} parameters")

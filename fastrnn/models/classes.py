@@ -11,7 +11,7 @@ from ..callbacks import Callback
 from ..losses import Accuracy, SoftmaxCrossEntropy
 from .estimator import decoded, encoded
 from .sequences import SequenceEstimator
-from .targets import class_weights
+from .targets import check_kind, class_weights
 
 Array = np.ndarray
 
@@ -48,6 +48,10 @@ class LabelEstimator(SequenceEstimator):
         )
         self._finish(X, *found)
         self.classes_ = classes
+
+    def _check_kind(self, labels: Array) -> None:
+        """Raise where labels to compare with are of another kind than those of fit."""
+        check_kind("y", labels, self.classes_)
 
     def _likeliest(self, logits: Array) -> Array:
         """The label with the largest of K logits, (N,)."""

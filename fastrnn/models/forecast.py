@@ -23,7 +23,7 @@ from .backtest import Backtest, naive, naive_scale
 from .conformal import moves
 from .estimator import Estimator, decoded, encoded
 from .linear import Linear, best
-from .series import Examples, Table, as_table, before, check_columns, examples, phases
+from .series import Examples, Table, as_table, before, examples, phases
 
 Array = np.ndarray
 
@@ -318,16 +318,15 @@ class Forecaster(Estimator):
             found[step, k] = moves(off[:, step, k], _as_levels(self.quantiles))
         return found
 
-    def _ahead(self, exog: Any, steps: int) -> Array:
-        """What is known of the steps ahead, (steps, E), checked."""
+    def _ahead(self, exog: Any, steps: int, past: Array | None = None) -> Array:
+        """What is known of the steps ahead, (steps, E), checked; ``past`` as `as_table` has it."""
         E = self._exog.shape[1]
         if exog is None and E:
             raise ValueError(f"exog must have {steps} rows of {E} columns, as the model was fitted with some, got None")
-        table = _as_exog(exog, steps, self._fit_params["missing"])
         # files of earlier versions have no names of these columns
         names = None if self._exog_scaler is None else self._exog_scaler.columns
-        check_columns("exog", table.names, tuple(map(str, range(E))) if names is None else names)
-        return table.values
+        wanted = tuple(map(str, range(E))) if names is None else names
+        return _as_exog(exog, steps, self._fit_params["missing"], wanted=wanted, past=past).values
 
     # predict
 
@@ -357,7 +356,7 @@ class Forecaster(Estimator):
         self._check_fitted()
         horizon = self._core.horizon
         steps = horizon if steps is None else as_size("steps", steps)
-        known = self._ahead(exog, steps)
+        known = self._ahead(exog, steps, self._exog)
         whole = -(-steps // horizon) * horizon
         # what is not asked for has no columns yet: its last ones stand in, and reach no step before
         known = np.concatenate([self._exog, known, np.repeat(known[-1:], whole - steps, axis=0)])
@@ -365,6 +364,8 @@ class Forecaster(Estimator):
         for first in range(0, whole, horizon):
             span = known[first : first + self._inputs + horizon]
             found.append(self._look(values[None], span[None], np.array([self._row + first]))[0])
+            if not np.isfinite(found[-1]).all():
+                raise ValueError(f"steps must be fewer, got {steps}: after step {first} forecasts are no longer finite")
             values = np.concatenate([values, self._medians(found[-1])])[-self._inputs :]
         quantiles = np.concatenate(found)[:steps]
         return quantiles[:, 0] if self._is_column else quantiles
@@ -380,13 +381,14 @@ class Forecaster(Estimator):
         Parameters
         ----------
         series : array (T,) or (T, K)
-            The steps that follow those of fit, or of the last update.
+            The steps that follow those of fit, or of the last update. Gaps at their beginning are filled from the
+            last steps before, too.
         exog : array (T, E)
             Where the model was fitted with such columns.
         """
         self._check_fitted()
-        values = self._as_series(series).values
-        known = self._ahead(exog, len(values))
+        values = self._as_series(series, self._values).values
+        known = self._ahead(exog, len(values), self._exog)
         self._values = np.concatenate([self._values, values])[-self._inputs :]
         self._exog = np.concatenate([self._exog, known])[-self._inputs :]
         self._row += len(values)
@@ -408,19 +410,18 @@ class Forecaster(Estimator):
         found = self._medians(self._look(given.past, given.exog, given.origin + self._row))
         return -float((np.abs(given.future - found) / self._scaler.scale_).mean())
 
-    def _as_series(self, series: Any) -> Table:
-        """A table with the columns of fit."""
-        table = as_table("series", series, self._fit_params["missing"])
-        check_columns("series", table.names, self._names)
-        return table
+    def _as_series(self, series: Any, past: Array | None = None) -> Table:
+        """A table with the columns of fit; ``past`` as `as_table` has it."""
+        return as_table("series", series, self._fit_params["missing"], wanted=self._names, past=past)
 
     def _look(self, past: Array, exog: Array, origin: Array) -> Array:
         """Quantiles (M, horizon, K, Q), rising, for pasts (M, inputs, K) in the series' own units."""
         core = self._core
         given = Examples(self._scaler.transform(past), _scaled(self._exog_scaler, exog), origin, None)
-        spread = _outputs(self.model_, core, given) * core.scale[:, None]
-        found = np.sort(spread + core.predict(given)[..., None], axis=3)
-        return found * self._scaler.scale_[:, None] + self._scaler.mean_[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):  # what repeats its own forecasts may grow without bounds
+            spread = _outputs(self.model_, core, given) * core.scale[:, None]
+            found = np.sort(spread + core.predict(given)[..., None], axis=3)
+            return found * self._scaler.scale_[:, None] + self._scaler.mean_[:, None]
 
     # looking back
 
@@ -461,6 +462,10 @@ class Forecaster(Estimator):
         known = _as_exog(exog, T, self.missing).values
         first = round(as_number("start", start) * T) if isinstance(start, float) else as_size("start", start)
         origins = np.arange(first, T - self.horizon + 1, as_size("stride", stride))
+        least = period + self.horizon + 1
+        if least > T:
+            wanted = f"a season of {period} before the first origin and a horizon of {self.horizon} after the last"
+            raise ValueError(f"series must have {least} rows at least, {wanted}, got {T}")
         if not period < first or not len(origins):
             wanted = f"rows {period + 1}..{T - self.horizon}, with a season before and a horizon after"
             raise ValueError(f"start must lie in {wanted}, got {first}")
@@ -552,11 +557,11 @@ def _as_levels(quantiles: Any) -> tuple[float, ...]:
     return levels
 
 
-def _as_exog(exog: Any, rows: int, missing: str) -> Table:
-    """A table of as many rows; of no column for None."""
+def _as_exog(exog: Any, rows: int, missing: str, **options: Any) -> Table:
+    """A table of as many rows, of no column for None; options are those of `as_table`."""
     if exog is None:
         return Table(np.empty((rows, 0)), (), False, np.empty((rows, 0), bool))
-    table = as_table("exog", exog, missing)
+    table = as_table("exog", exog, missing, **options)
     if len(table.values) != rows:
         raise ValueError(f"exog must have {rows} rows, one for each step, got {len(table.values)}")
     return table

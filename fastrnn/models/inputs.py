@@ -42,17 +42,25 @@ def _is_empty(x: Any) -> bool:
 
 
 def as_data(X: Any, name: str = "X") -> Any:
-    """X as a list, a tuple or an array, which is what all else here takes; a column of texts or arrays as a list."""
+    """X as a list, a tuple or an array, which is what all else here takes; a column of texts or arrays as a list.
+
+    What is masked is NaN: no number.
+    """
     if isinstance(X, str):
         raise TypeError(f"{name} must be a list of texts, got one string")
     if hasattr(X, "tocsr"):
         raise TypeError(f"{name} must be dense: a sparse array was passed, use X.toarray() to make it dense")
     if isinstance(X, (list, tuple)):
         return X
-    array = np.asarray(X)
+    array = np.asarray(unmasked(X))
     if not array.ndim:
         raise TypeError(f"{name} must be a list or an array, got {X!r}")
     return list(array) if array.ndim == 1 and array.dtype.kind in "OT" else array
+
+
+def unmasked(X: Any) -> Any:
+    """X with NaN where it is an array of NumPy with a mask."""
+    return X.astype(np.float64).filled(np.nan) if np.ma.is_masked(X) else X
 
 
 def column_names(X: Any) -> Array | None:
@@ -206,8 +214,10 @@ class TokenEncoder:
 
     def _one(self, k: int, x: Any) -> Sequence[str]:
         if isinstance(x, str):
-            tokens: Sequence[str] = self._tokenize(x.lower() if self.lowercase else x)
-        elif isinstance(x, (list, tuple, np.ndarray)) and all(isinstance(token, str) for token in x):
+            tokens = self._tokenize(x.lower() if self.lowercase else x)
+            if not isinstance(tokens, str) and not _are_tokens(tokens):
+                raise TypeError(f"tokenizer must give a list of strings, got {tokens!r} for X[{k}]")
+        elif _are_tokens(x):
             tokens = [token.lower() for token in x] if self.lowercase else list(x)
         else:
             raise TypeError(f"X[{k}] must be a text or a list of tokens like the others, got {x!r}")
@@ -227,6 +237,10 @@ class TokenEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "tokens": self.tokens.to_list()}
+
+
+def _are_tokens(x: Any) -> bool:
+    return isinstance(x, (list, tuple, np.ndarray)) and all(isinstance(token, str) for token in x)
 
 
 Encoder = NumberEncoder | TokenEncoder

@@ -228,7 +228,7 @@ class LanguageModel(Estimator):
 
     def perplexity(self, text: Any) -> float:
         """e to the `loss` of a text: among how many tokens the model is as undecided, on average."""
-        return math.exp(self.loss(text))
+        return as_perplexity(self.loss(text))
 
     def score(self, text: Any, y: Any = None) -> float:
         """Mean logarithm of a token's probability: the negative `loss`, more is better."""
@@ -403,6 +403,14 @@ class LanguageModel(Estimator):
         tags.target_tags.required = False
         tags.input_tags.two_d_array = tags.input_tags.three_d_array = False
         return tags
+
+
+def as_perplexity(nats: float) -> float:
+    """e to a loss; infinity where that is too large for a number."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def _split(text: str, level: str) -> Any:

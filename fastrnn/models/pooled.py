@@ -209,6 +209,7 @@ class SequenceClassifier(PooledEstimator, LabelEstimator):
         labels = as_labels("y", y)
         predicted = self.predict(X)
         check_count("y", len(labels), len(predicted))
+        self._check_kind(labels)
         return float(np.mean(predicted == labels))
 
     def _logits(self, X: Any) -> Array:
@@ -284,8 +285,10 @@ class SequenceRegressor(PooledEstimator):
     def score(self, X: Any, y: Any) -> float:
         """R², the share of the variance that is explained; the mean of it over columns."""
         predicted = self.predict(X)
-        values = as_columns("y", y, len(predicted))
-        errors = np.square(values - predicted.reshape(values.shape)).sum(axis=0)
+        values, columns = as_columns("y", y, len(predicted)), predicted.reshape(len(predicted), -1)
+        if values.shape != columns.shape:
+            raise ValueError(f"y must have {columns.shape[1]} columns, as in fit, got {values.shape[1]}")
+        errors = np.square(values - columns).sum(axis=0)
         spread = np.square(values - values.mean(axis=0)).sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = np.where(spread > 0, 1 - errors / spread, np.where(errors > 0, 0.0, 1.0))

@@ -57,7 +57,8 @@ class Sampler:
         logits = logits.astype(np.float64)
         if self.temperature == 0:
             return int(logits.argmax())
-        weights = np.exp((logits - logits.max()) / self.temperature)
+        with np.errstate(over="ignore"):  # next to 0 it leaves the likeliest only
+            weights = np.exp((logits - logits.max()) / self.temperature)
         if self.top_k is None and self.top_p is None:
             total = weights.cumsum()
             return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .inputs import unmasked
+
 Array = np.ndarray
 
 HARMONICS = 3  # of a season
@@ -33,17 +35,30 @@ class Table(NamedTuple):
     gaps: Array
 
 
-def as_table(name: str, series: Any, missing: str) -> Table:
-    """``series``, (T,) or (T, K), as a table without gaps.
+def as_table(
+    name: str, series: Any, missing: str, *, wanted: Sequence[str] | None = None, past: Array | None = None
+) -> Table:
+    """``series``, (T,) or (T, K), as a table without gaps; what is masked is a gap, as NaN is.
+
+    Parameters
+    ----------
+    name : str
+        For errors.
+    series : array or table
+    missing : "error" or "interpolate"
+    wanted : sequence of str, optional
+        Names of the columns that it must have.
+    past : array (S, K), optional
+        The rows before the first one, where they are known: gaps at the beginning lie between them and what follows.
 
     Raises
     ------
     TypeError, ValueError
-        Another shape, no numbers; NaN or infinity, with its column and row, unless they are to be interpolated.
+        Another shape, other columns, no numbers; infinity or NaN, with its column and row, unless it is interpolated.
     """
     columns = getattr(series, "columns", None)
     try:
-        array = np.asarray(series)
+        array = np.asarray(unmasked(series))
     except ValueError as error:
         raise ValueError(f"{name} must have shape (T,) or (T, K), got rows that are not alike: {error}") from error
     if array.dtype.kind not in "biufO":
@@ -56,12 +71,15 @@ def as_table(name: str, series: Any, missing: str) -> Table:
         raise ValueError(f"{name} must have shape (T,) or (T, K), got {array.shape}")
     table = array[:, None] if array.ndim == 1 else array
     names = tuple(map(str, range(table.shape[1]) if columns is None else columns))
-    values = _interpolated(name, table, names) if missing == "interpolate" else table
+    if wanted is not None:
+        _check_columns(name, names, wanted)
+    known = table[:0] if past is None else past
+    values = _interpolated(name, table, names, known) if missing == "interpolate" else table
     _check_finite(name, values, names)
     return Table(values, names, array.ndim == 1, np.isnan(table))
 
 
-def check_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+def _check_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise unless there are as many columns as in fit, and where both have names, the same ones."""
     if len(found) != len(wanted):
         raise ValueError(f"{name} must have {len(wanted)} columns, as in fit, got {len(found)}")
@@ -76,18 +94,20 @@ def _check_finite(name: str, values: Array, names: Sequence[str]) -> None:
         row, column = map(int, wrong[0])
         more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
         where = f"{values[row, column]} in column {names[column]!r}, row {row}{more}"
-        raise ValueError(f"{name} must hold finite numbers, got {where}; missing='interpolate' fills gaps")
+        hint = "; missing='interpolate' fills gaps" if np.isnan(values[row, column]) else ""
+        raise ValueError(f"{name} must hold finite numbers, got {where}{hint}")
 
 
-def _interpolated(name: str, values: Array, names: Sequence[str]) -> Array:
-    """NaN replaced by what lies on the line between its neighbours; the first and last known value beyond them."""
-    filled = values.copy()
+def _interpolated(name: str, values: Array, names: Sequence[str], past: Array) -> Array:
+    """NaN replaced by what lies on the line between its neighbours, the rows of ``past`` before them among these; the
+    first and last known value beyond them."""
+    filled = np.concatenate([past, values])
     for k, label in enumerate(names):
-        known = np.flatnonzero(~np.isnan(values[:, k]))
+        known = np.flatnonzero(~np.isnan(filled[:, k]))
         if not len(known):
             raise ValueError(f"{name} must have numbers in every column, got none in column {label!r}")
-        filled[:, k] = np.interp(np.arange(len(values)), known, values[known, k])
-    return filled
+        filled[:, k] = np.interp(np.arange(len(filled)), known, filled[known, k])
+    return filled[len(past) :]
 
 
 def phases(season: float | None, steps: Array) -> Array:

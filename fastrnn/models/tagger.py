@@ -15,7 +15,7 @@ from . import network
 from .classes import LabelEstimator
 from .inputs import Encoder, as_data, lengths_of
 from .sequences import held_out_rows
-from .targets import as_labels, check_count, classes_of, plain
+from .targets import as_labels, check_count, check_kind, classes_of, plain
 
 Array = np.ndarray
 
@@ -150,8 +150,9 @@ class SequenceTagger(LabelEstimator):
             Label -> measures; ``print`` shows a table.
         """
         predicted = [self._likeliest(logits) for logits in self._logits(X)]
-        labels = self._labels(self._encoder, as_data(X), y)
-        return Report(_joined(labels), _joined(predicted))
+        labels = _joined(self._labels(self._encoder, as_data(X), y))
+        self._check_kind(labels)
+        return Report(labels, _joined(predicted))
 
     def _logits(self, X: Any) -> list[Array]:
         """(T_n, K) float64 for every sequence, without what padding there was."""
@@ -184,4 +185,7 @@ class SequenceTagger(LabelEstimator):
 
 def _joined(labels: list[Array]) -> Array:
     """Those of all sequences, one after another; an empty sequence has no say in what kind they are."""
-    return np.concatenate([part for part in labels if len(part)] or [np.empty(0)])
+    filled = [part for part in labels if len(part)] or [np.empty(0)]
+    for part in filled:
+        check_kind("y", part, filled[0])
+    return np.concatenate(filled)

@@ -14,11 +14,15 @@ from .inputs import as_numbers
 
 Array = np.ndarray
 
+LABELS = "strings, integers or bool"
+
 
 def as_labels(name: str, y: Any) -> Array:
     """y as (N,) labels: strings, integers, bool."""
     if y is None:
         raise ValueError(f"{name} must be given: this model requires y to be passed, but the target y is None")
+    if np.ma.is_masked(y):
+        raise ValueError(f"{name} must have a label everywhere, got masked ones")
     try:
         labels = np.asarray(y)
     except ValueError as error:
@@ -26,6 +30,9 @@ def as_labels(name: str, y: Any) -> Array:
     # of a list with strings NumPy makes strings of all the rest, NaN too
     if labels.dtype.kind in "OT" or (labels.dtype.kind == "U" and isinstance(y, (list, tuple))):
         labels = _of_one_kind(name, np.asarray(y, object))
+    if labels.dtype.kind not in "biufUO":
+        complaint = ". Complex data not supported" if labels.dtype.kind == "c" else ""
+        raise ValueError(f"{name} must hold labels, {LABELS}, got {labels.dtype}{complaint}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         _warn_of_column(name, labels.shape)
         labels = labels[:, 0]
@@ -46,11 +53,17 @@ def _of_one_kind(name: str, labels: Array) -> Array:
             raise ValueError(f"{name} must have a label everywhere, got {label!r} at [{k}]")
     kinds = {"str" if isinstance(label, str) else type(plain(label)).__name__ for label in labels.ravel()}
     if kinds <= {"str"}:
-        return labels.astype(str)
+        # of an enumeration's members, astype would take the names
+        return np.array([str.__str__(label) for label in labels.ravel()], str).reshape(labels.shape)
     if kinds not in ({"bool"}, {"int"}, {"float"}, {"int", "float"}):
-        wanted = "labels of one kind, strings, integers or bool"
-        raise ValueError(f"{name} must hold {wanted}, got {', '.join(sorted(kinds))}")
+        raise ValueError(f"{name} must hold labels of one kind, {LABELS}, got {', '.join(sorted(kinds))}")
     return np.array(labels.tolist())
+
+
+def check_kind(name: str, labels: Array, others: Array) -> None:
+    """Raise where these are strings and the others numbers, or the other way round: none would be equal."""
+    if len(labels) and len(others) and (labels.dtype.kind == "U") != (others.dtype.kind == "U"):
+        raise ValueError(f"{name} must hold labels of one kind, like {plain(others[0])!r}, got {plain(labels[0])!r}")
 
 
 def as_columns(name: str, y: Any, N: int) -> Array:
@@ -100,8 +113,8 @@ def class_weights(chosen: Any, classes: Array, numbers: Array) -> list[float] | 
     weights = np.ones(len(classes))
     for label, weight in chosen.items():
         weights[known[label]] = as_number(f"class_weight[{plain(label)!r}]", weight)
-    if not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise ValueError(f"class_weight must hold numbers of at least 0, got {chosen!r}")
+    if not np.all(np.isfinite(weights) & (weights >= 0)) or not weights.any():
+        raise ValueError(f"class_weight must hold numbers of at least 0, one of them above, got {chosen!r}")
     return weights.tolist()
 
 
