@@ -324,7 +324,7 @@ FASTRNN_INLINE void multiply_group(const Operands<T>& o, const Group& group, lon
 
 // tile[v] = the products of one row and unit vectors from u0 on: so many vectors, in panels of NV. Three vectors are too few
 // independent chains to fill the pipeline, so three such panels at once; four are as many as L2 feeds, faster from one place
-// than from two.
+// than from two. What is left of the vectors has a panel of its own.
 template <class T>
 FASTRNN_INLINE void multiply_row(const Operands<T>& o, long u0, int vectors, int NV, const T* left, bool backwards,
                                  Vec<T>* tile) {
