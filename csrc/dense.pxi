@@ -90,11 +90,12 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     cdef floating* left = <floating*>memory(x)
     cdef floating* right = <floating*>memory(d)
     cdef floating* start
-    cdef int threads = 1 if _blas else team(R * M * columns, CALL_PER_THREAD)
+    cdef bint blas = _blas  # which other threads may change
+    cdef int threads = 1 if blas else team(R * M * columns, CALL_PER_THREAD)
     cdef Seats seats
     cdef Block scratch
     cdef floating* out = <floating*>memory(dW)
-    if _blas:
+    if blas:
         with nogil:
             gemm(True, False, M, columns, R, left, M, right, columns, True, out, columns)
     outer.R, outer.ld, outer.M[1] = R, columns, 0
@@ -102,7 +103,7 @@ cdef int add_outer_of(const Kernels[floating]* k, x, d, dW, floating* db) except
     if outer.transposed:
         outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = right, columns, left, M, M
     else:
-        outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = left, 0 if _blas else M, right, columns, columns
+        outer.a[0], outer.M[0], outer.b, outer.ldb, outer.columns = left, 0 if blas else M, right, columns, columns
     outer.out[0], outer.sums = out, <floating*>NULL if outer.transposed else db
     sums.R, sums.a, sums.lda, sums.b, sums.ldb, sums.sums = R, right, columns, <floating*>NULL, 0, db
     shared, size = outer.columns, k.outer_scratch(outer.M[0], 0, outer.columns if outer.transposed else 0)

@@ -103,7 +103,7 @@ cdef int describe(
     if isinstance(x, Lookup):
         s.codes, x = <int64_t*>memory(x.codes), x.table
     s.D = 0 if s.codes != NULL else W.shape[0]
-    s.kernels, s.blas, s.keep = table(<floating*>NULL), _blas, keep
+    s.kernels, s.keep = table(<floating*>NULL), keep
     set_params(&s.params, params)
     set_noise(s, noise)
     set_cell(s, cell)
@@ -111,6 +111,8 @@ cdef int describe(
     s.H = W.shape[1] // s.cell.gates
     s.start, s.rows = <int64_t*>memory(start), <int64_t*>memory(rows)
     s.x, s.h0, s.c0 = <floating*>placed(x, &s.x_at), <floating*>memory(h0), <floating*>memory(c0)
+    # BLAS reads rows in order: x is not where another thread has chosen BLAS since the call began
+    s.blas = _blas and s.x_at == NULL
     s.y = <floating*>placed(trace.y, &s.y_at)
     s.c, s.gates = <floating*>memory(trace.c), <floating*>memory(trace.gates)
     if s.cell.any:

@@ -28,13 +28,14 @@ template <class T, class Body> FASTRNN_INLINE void for_vectors(long first, long 
 // Optimisers
 
 template <class T> void adam(const Step& step, const Update<T>& s, long first, long last) {
-  const T rate = T(step.rate), scale = T(step.scale), new_m = T(step.new_m), new_v = T(step.new_v);
+  const T rate = T(step.rate), scale = T(step.scale);
+  const T new_m = T(step.new_m), old_m = T(1 - step.new_m), new_v = T(step.new_v), old_v = T(1 - step.new_v);
   const T correction = T(step.correction), eps = T(step.eps), decay = T(step.decay);
   for_vectors<T>(first, last, [&](long k, int n) __attribute__((always_inline)) {
     Vec<T> p = load<T>(s.params + k, n), m = load<T>(s.m + k, n), v = load<T>(s.v + k, n);
     Vec<T> g = load<T>(s.grads + k, n) * scale;
-    m = (g - m) * new_m + m;
-    v = (g * g - v) * new_v + v;
+    m = m * old_m + g * new_m;
+    v = v * old_v + g * g * new_v;
     p = p - p * decay;
     store<T>(s.params + k, p - m / (square_root<T>(v * correction) + eps) * rate, n);
     store<T>(s.m + k, m, n);
@@ -56,10 +57,11 @@ template <class T> void sgd(const Step& step, const Update<T>& s, long first, lo
 }
 
 template <class T> void rmsprop(const Step& step, const Update<T>& s, long first, long last) {
-  const T rate = T(step.rate), scale = T(step.scale), new_v = T(step.new_v), eps = T(step.eps);
+  const T rate = T(step.rate), scale = T(step.scale), eps = T(step.eps);
+  const T new_v = T(step.new_v), old_v = T(1 - step.new_v);
   for_vectors<T>(first, last, [&](long k, int n) __attribute__((always_inline)) {
     Vec<T> g = load<T>(s.grads + k, n) * scale, v = load<T>(s.v + k, n);
-    v = (g * g - v) * new_v + v;
+    v = v * old_v + g * g * new_v;
     store<T>(s.params + k, load<T>(s.params + k, n) - g / (square_root<T>(v) + eps) * rate, n);
     store<T>(s.v + k, v, n);
   });

@@ -119,26 +119,27 @@ def gather(cnp.ndarray source, cnp.ndarray index):
 
 
 cdef void add_share(
-    floating* out, const int64_t* index, const floating* rows, long n, long width, int thread, int threads,
+    const Kernels[floating]* kernels, floating* out, const int64_t* index, const floating* rows, long n, long width,
+    int thread, int threads,
 ) noexcept nogil:
     """A thread's share of the columns."""
-    cdef const Kernels[floating]* kernels = table(out)
     cdef long first, last
     first, last = split(width, kernels.lanes, thread, threads), split(width, kernels.lanes, thread + 1, threads)
     add_rows_by_number(kernels[0], rows + first, NULL, width, index, n, out + first, width, last - first)
 
 
 cdef void add_all(floating* out, const int64_t* index, const floating* rows, long n, long width) noexcept:
+    cdef const Kernels[floating]* kernels = table(out)
     cdef int threads = team(n * width * sizeof(floating), COPY_PER_THREAD)
     cdef Seats seats
     with nogil:
         if threads == 1:
-            add_share(out, index, rows, n, width, 0, 1)
+            add_share(kernels, out, index, rows, n, width, 0, 1)
         else:
             seats.take(0)
             with parallel(num_threads=threads):
                 seats.take(threadid())
-                add_share(out, index, rows, n, width, threadid(), team_size())
+                add_share(kernels, out, index, rows, n, width, threadid(), team_size())
 
 
 def add_rows(cnp.ndarray out, cnp.ndarray index, cnp.ndarray rows):

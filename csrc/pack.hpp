@@ -16,7 +16,10 @@ template <class T> long first_unit(long n, long G, bool narrow, int thread, int 
 // are as fast as long as they stay in L1 (48 KB).
 bool narrow(long K, long rows) { return rows > tile_rows(MAX_VECTORS) && (FASTRNN_REGISTERS == 16 || K >= 192); }
 
-template <class T> long packed_size(long K, long H, long G) { return vectors<T>(H) * width<T> * G * K; }
+template <class T> long packed_size(long K, long H, long G) {
+  const Layout layout = layout_of<T>(int(G), false, H);
+  return layout.vectors(0, layout.units) * width<T> * K;
+}
 
 // One vector of units: row k of dst, `ld` from the next, is column k of n rows of src; lanes past n are zero.
 template <class T> void pack_transposed(T* dst, long ld, const T* src, long src_ld, long K, int n) {

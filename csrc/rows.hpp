@@ -32,13 +32,6 @@ template <class T, class Term> FASTRNN_INLINE T row_sum(long width_, Term term) 
   return total;
 }
 
-// The first n lanes of v, the others zero.
-template <class T> FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, int n) {
-  if (n == width<T>) return v;
-  for (int l = n; l < width<T>; ++l) v[l] = 0;
-  return v;
-}
-
 template <class T> void normalise(const Rows<T>& s, long row) {
   const T* in = s.in + row * s.in_ld;
   T *hat = s.hat + row * s.hat_ld, *out = s.out + row * s.out_ld;

@@ -99,7 +99,8 @@ __attribute__((noinline)) void forward_last(const Forward<T>& s, const Vec<T>* a
   if (G == 1 || s.K == 0) return forward_rows<Cell, false>(s, s.where, acc, stride, row, rows, u);
   alignas(64) Vec<T> apart[MAX_ROWS * G];
   for (int r = 0; r < rows; ++r)
-    for (int g = 0; g < G; ++g) apart[r * G + g] = load<T>(reinterpret_cast<const T*>(acc + r * stride) + g * n);
+    for (int g = 0; g < G; ++g)
+      apart[r * G + g] = first_lanes<T>(load<T>(reinterpret_cast<const T*>(acc + r * stride) + g * n), n);
   forward_rows<Cell, false>(s, s.where, apart, G, row, rows, u);
 }
 
@@ -192,9 +193,8 @@ __attribute__((noinline)) void forward_tiles(const Forward<T>& s, long row0, lon
 // Forward step of one cell.
 template <class Cell, class T>
 FASTRNN_INLINE void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
-  if (row1 - row0 == 1 && !s.narrow) return forward_lone<Cell, false>(s, row0, unit0, unit1);
-  if (row1 - row0 == 1) return forward_lone<Cell, true>(s, row0, unit0, unit1);
-  forward_tiles<Cell>(s, row0, row1, unit0, unit1);
+  if (row1 - row0 != 1) return forward_tiles<Cell>(s, row0, row1, unit0, unit1);
+  s.narrow ? forward_lone<Cell, true>(s, row0, unit0, unit1) : forward_lone<Cell, false>(s, row0, unit0, unit1);
 }
 
 // What the forward pass has left for a tile's step, and where rows and tiles are too far apart for the CPU to foresee it:
@@ -246,9 +246,8 @@ __attribute__((noinline)) void backward_tiles(const Backward<T>& s, long row0, l
 
 template <class Cell, class T>
 FASTRNN_INLINE void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
-  if (row1 - row0 == 1 && !s.narrow) return backward_lone<Cell, false>(s, row0, unit0, unit1);
-  if (row1 - row0 == 1) return backward_lone<Cell, true>(s, row0, unit0, unit1);
-  backward_tiles<Cell>(s, row0, row1, unit0, unit1);
+  if (row1 - row0 != 1) return backward_tiles<Cell>(s, row0, row1, unit0, unit1);
+  s.narrow ? backward_lone<Cell, true>(s, row0, unit0, unit1) : backward_lone<Cell, false>(s, row0, unit0, unit1);
 }
 
 template <class T>

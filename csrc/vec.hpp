@@ -115,6 +115,13 @@ template <class T> FASTRNN_INLINE Vec<T> load(const T* p, int n = width<T>) {
   return v;
 }
 
+// The first n lanes of v, the others zero.
+template <class T> FASTRNN_INLINE Vec<T> first_lanes(Vec<T> v, int n) {
+  Bits<T> lane;
+  for (int l = 0; l < width<T>; ++l) lane[l] = l;
+  return lane < n ? v : Vec<T>{};
+}
+
 template <class T> FASTRNN_INLINE void store(T* p, Vec<T> v, int n = width<T>) {
   if (__builtin_expect(n == width<T>, 1))
     std::memcpy(p, &v, sizeof v);

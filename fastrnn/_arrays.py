@@ -16,7 +16,7 @@ FLOATS = ("float32", "float64")
 def dtype_of(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a dtype, or raise a TypeError."""
     try:
-        found = np.dtype(dtype)
+        found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
     if found is None or found.name not in FLOATS:
@@ -25,7 +25,11 @@ def dtype_of(dtype: Any) -> np.dtype:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return ``value`` as an array of any dtype; lists that do not make one are a ValueError."""
+    """Return ``value`` as an array of any dtype; lists that do not make one are a ValueError, and so is a masked array
+    that hides elements: NumPy would show them."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        hidden = np.ma.count_masked(value)
+        raise ValueError(f"{name} must be an array without a mask, got one that hides {hidden} elements: fill them")
     try:
         return np.asarray(value)
     except ValueError as error:

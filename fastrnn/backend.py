@@ -235,9 +235,14 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
+def _threads_in(text: str) -> int:
+    """The positive integer that a text is, or one as much above any number of threads; 0 where it is none."""
+    return int(text.lstrip("0")[:9] or 0) if text.isascii() and text.isdecimal() else 0
+
+
 def _default_threads() -> int:
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(first), _MOST_THREADS) if first.isdigit() and int(first) > 0 else _cpus()
+    first = _threads_in(os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip())
+    return min(first, _MOST_THREADS) if first else _cpus()
 
 
 def set_num_threads(n: int) -> None:
@@ -289,8 +294,8 @@ def _start() -> None:
     text = os.environ.get("FASTRNN_NUM_THREADS")
     if text is None:
         _use_threads(_default_threads())
-    elif text.isdigit() and 0 < int(text) <= _MOST_THREADS:
-        set_num_threads(int(text))
+    elif 0 < _threads_in(text) <= _MOST_THREADS:
+        set_num_threads(_threads_in(text))
     else:
         raise ValueError(f"FASTRNN_NUM_THREADS must be an integer of 1 to {_MOST_THREADS}, got {text!r}")
     if "FASTRNN_ISA" in os.environ:

@@ -23,10 +23,11 @@ Array = np.ndarray
 
 def _sigmoid(a: Array, out: Array) -> None:
     """`fastrnn.activations.sigmoid`, in place and in the same order."""
-    np.multiply(a, 0.5, out=out)
-    np.tanh(out, out=out)
+    np.negative(a, out=out)
+    with np.errstate(over="ignore"):
+        np.exp(out, out=out)
     out += 1
-    out *= 0.5
+    np.divide(1, out, out=out)
 
 
 _ACTIVATIONS: dict[str, Callable[..., Any]] = {
@@ -73,6 +74,7 @@ class _LayerNormPart:
         D, dtype = len(self.b), self.b.dtype
         return np.empty((R, D), dtype), np.empty((R, 1), dtype)
 
+    @reference.silent
     def run(self, x: Array, y: Array) -> None:
         """(R, D) -> y (R, D), in the order of `LayerNorm`."""
         D = len(self.b)
@@ -335,21 +337,30 @@ class Session:
         Raises
         ------
         TypeError, ValueError
-            x has the wrong dtype or shape. The streams stay where they were.
+            x has the wrong dtype or shape.
+        MemoryError
+            There is no memory for y, or for what a layer gives the next.
         RuntimeError
             Another thread is using this session.
+
+        After any of them the streams are where they were.
         """
         single = False
         if self.batch == 1:
             x, single = self._model._batch(x, time_major)
         x = self._door.checked("x", x, ("T", self.batch) if time_major else (self.batch, "T"))
         time_first = x if time_major else x.swapaxes(0, 1)
-        T, N = time_first.shape[:2]
+        (T, N), dtype = time_first.shape[:2], self._door.dtype
         y = np.ascontiguousarray(time_first).reshape(T * N, *x.shape[2:])
         with self._steps:
-            for part, width in zip(self._parts, self._widths, strict=True):
-                y, x = self._empty((T * N, width), self._model.dtype), y
-                part.run(x, y)
+            before = [state.copy() for state in self._states] if len(self._parts) > 1 else self._states
+            try:
+                for part, width in zip(self._parts, self._widths, strict=True):
+                    y, x = self._empty((T * N, width), dtype), y
+                    part.run(x, y)
+            except BaseException:  # where layers before have reached the end
+                self._take_over(before)
+                raise
         y = y.reshape(T, N, self._widths[-1])
         if single:
             return y[:, 0]

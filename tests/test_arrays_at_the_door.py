@@ -222,6 +222,14 @@ def test_x_that_holds_no_floats(x, got):
         forward(make_problem("lstm", CASE), x=x)
 
 
+def test_masked_arrays(backend):
+    """One that hides nothing is an array; NumPy would show what another hides."""
+    p = make_problem("lstm", CASE)
+    assert np.array_equal(forward(p, x=np.ma.array(p.x))[0], forward(p)[0])
+    with pytest.raises(ValueError, match=r"^x must be an array without a mask, got one that hides 20 elements"):
+        forward(p, x=np.ma.array(p.x, mask=np.arange(3)[:, None, None] + np.zeros(p.x.shape) == 1))
+
+
 def test_x_wider_than_the_parameters():
     problem = make_problem("lstm", CASE).cast("float32")
     with pytest.raises(TypeError, match=r"^x must be float32, got float64"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -213,16 +214,23 @@ def test_environment_sets_threads(environment, threads):
     assert result.stdout.strip() == str(threads), result.stderr
 
 
-def test_more_threads_than_any_program_may_have():
-    result = python("import fastrnn; print(fastrnn.get_num_threads())", OMP_NUM_THREADS="99999999999")
+@pytest.mark.parametrize("text", ["99999999999", "9" * 5000])
+def test_more_threads_than_any_program_may_have(text):
+    result = python("import fastrnn; print(fastrnn.get_num_threads())", OMP_NUM_THREADS=text)
     assert result.stdout.strip() == "1024", result.stderr
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "1025", "99999999999"])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "1025", "99999999999", "\u00b2", "9" * 5000])
 def test_environment_sets_impossible_threads(text):
     result = python("import fastrnn", FASTRNN_NUM_THREADS=text)
     assert result.returncode == 1
     assert f"FASTRNN_NUM_THREADS must be an integer of 1 to 1024, got {text!r}" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "two", "0"])
+def test_what_openmp_cannot_read_either(text):
+    result = python("import fastrnn; print(fastrnn.get_num_threads())", OMP_NUM_THREADS=text)
+    assert int(result.stdout) == backends._cpus(), result.stderr
 
 
 @pytest.mark.usefixtures("compiled")
@@ -239,6 +247,53 @@ def test_unknown_instruction_set_or_gemm(choose, name, message):
     with pytest.raises(ValueError, match=message):
         choose(name)
     assert (fastrnn.get_isa(), fastrnn.get_gemm()) == before
+
+
+@pytest.mark.usefixtures("simd")
+@pytest.mark.parametrize("lengths", [None, [3, 1]], ids=str)
+def test_a_call_during_which_another_thread_chooses_blas(monkeypatch, lengths):
+    """A call in its midst, where Python may let another thread run, goes on as it began."""
+    layer = fastrnn.LSTM(3, 4, seed=0, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 3, 3))
+    y, _, tape = layer.forward(x, lengths=lengths)
+    dx, _, grads = layer.backward(tape, np.ones_like(y))
+    kernels = backends._MODULES["cython"]
+    make = kernels.Trace
+
+    def trace_and_choose(*arrays):
+        fastrnn.set_gemm("blas")
+        return make(*arrays)
+
+    monkeypatch.setattr(kernels, "Trace", trace_and_choose)
+    y2, _, tape = layer.forward(x, lengths=lengths)
+    assert np.array_equal(y2, y)
+    dx2, _, grads2 = layer.backward(tape, np.ones_like(y))
+    assert np.allclose(dx2, dx, rtol=0, atol=1e-14)
+    assert all(np.allclose(grads2[name], grads[name], rtol=0, atol=1e-13) for name in grads)
+
+
+@pytest.mark.usefixtures("simd")
+def test_gradients_of_a_dense_while_another_thread_chooses():
+    rng = np.random.default_rng(0)
+    layer, x = fastrnn.Dense(64, 64, seed=0), rng.normal(size=(256, 64)).astype("float32")
+    tape, dy = layer.forward(x)[1], rng.normal(size=(256, 64)).astype("float32")
+    expected = layer.backward(tape, dy)[1]["W"].copy()
+    done = threading.Event()
+
+    def choose():
+        for name in itertools.cycle(["blas", "simd"]):
+            fastrnn.set_gemm(name)
+            if done.wait(1e-4):
+                return
+
+    chooser = threading.Thread(target=choose)
+    chooser.start()
+    try:
+        for _ in range(1000):
+            assert np.allclose(layer.backward(tape, dy)[1]["W"], expected, rtol=0, atol=1e-3)
+    finally:
+        done.set()
+        chooser.join()
 
 
 @pytest.mark.usefixtures("compiled", "isa", "gemm")

@@ -59,6 +59,14 @@ def test_assigning_copies_into_the_view():
     assert np.all(params.flat[:15] == 9)
 
 
+def test_parameters_change_places():
+    params = Params.zeros({"V": (2, 2), "U": (2, 2)})
+    params["V"] = V = np.array([[1, 2], [3, 4]], "float32")
+    params["U"] = U = 10 * V
+    params.update(V=params["U"].T, U=params["V"])
+    assert np.array_equal(params["V"], U.T) and np.array_equal(params["U"], V)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -114,7 +122,7 @@ def test_same_layout():
     assert not params.same_layout(Params.zeros({"U": (5, 5), "W": (3, 5), "b": (5,)}))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int32", "complex64", "nonsense"])
+@pytest.mark.parametrize("dtype", ["float16", "int32", "complex64", "nonsense", None])
 def test_dtypes_that_are_none(dtype):
     with pytest.raises(TypeError, match=r"^dtype must be float32 or float64"):
         Params.zeros(SHAPES, dtype)

@@ -9,7 +9,7 @@ from sessions import WITH_DENSE, assert_equal, assert_near, stepped, stepped_mod
 from stacks import RECURRENT, D, H, inputs, make, with_random_parameters
 
 import fastrnn
-from fastrnn import GRU, LSTM, Sequential, Session, SimpleRNN
+from fastrnn import GRU, LSTM, Dense, Sequential, Session, SimpleRNN
 
 FORWARD_STACKS = {
     "two": lambda **o: Sequential([LSTM(D, 33, **o), GRU(33, H, **o)]),
@@ -309,6 +309,19 @@ def test_results_take_turns(backend):
     assert_equal(first, kept)
     assert session.step(x[:, 2]) is first
     assert not np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("width", [H, 130])
+@pytest.mark.parametrize("N", [1, 3])
+@pytest.mark.parametrize("kind", [SimpleRNN, LSTM, GRU, Dense])
+def test_a_step_may_read_the_result_before_the_last(backend, kind, N, width):
+    """Its own result takes that one's place."""
+    model = with_random_parameters(Sequential([kind(width, width)]))
+    x = np.random.default_rng(0).normal(size=(2, N, width)).astype("float32")
+    session, untouched = Session(model, batch=N), Session(model, batch=N)
+    first, kept = session.step(x[0]), untouched.step(x[0]).copy()
+    assert_equal(session.step(x[1]), untouched.step(x[1]))
+    assert_equal(session.step(first), untouched.step(kept))
 
 
 def test_writing_into_a_result_does_not_reach_the_state(backend):

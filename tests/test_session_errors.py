@@ -11,7 +11,8 @@ import pytest
 from sessions import assert_equal
 from stacks import D, H, inputs, make
 
-from fastrnn import LSTM, AttentionLSTM, Bidirectional, Dense, Session
+from fastrnn import LSTM, AttentionLSTM, Bidirectional, Dense, Params, Sequential, Session
+from fastrnn.layer import StatelessLayer
 
 Array = np.ndarray
 
@@ -135,6 +136,24 @@ def test_wrong_states(backend, name, state, error, match):
     session = Session(make(name), batch=3)
     session(inputs(name))
     unchanged(session, lambda: setattr(session, "state", state), error, match)
+
+
+class _WithoutMemory(StatelessLayer):
+    """A layer for which there is none."""
+
+    def __init__(self) -> None:
+        self.input_size = self.output_size = H
+        self._params = Params.zeros({}, "float64")
+
+    def _run(self, x: Array, call: Any, keep: bool, valid: Any) -> Any:
+        raise MemoryError("no memory for x")
+
+
+def test_a_call_that_fails_in_its_midst(backend):
+    """Layers in front of the one that fails have run."""
+    session = Session(Sequential([make("LSTM"), _WithoutMemory()]), batch=3)
+    session.state = [(np.ones((3, H)), np.ones((3, H))), None]
+    unchanged(session, lambda: session(inputs("LSTM")), MemoryError, "no memory for x")
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
