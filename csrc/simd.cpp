@@ -193,8 +193,9 @@ __attribute__((noinline)) void forward_tiles(const Forward<T>& s, long row0, lon
 // Forward step of one cell.
 template <class Cell, class T>
 FASTRNN_INLINE void forward_step(const Forward<T>& s, long row0, long row1, long unit0, long unit1) {
-  if (row1 - row0 != 1) return forward_tiles<Cell>(s, row0, row1, unit0, unit1);
-  s.narrow ? forward_lone<Cell, true>(s, row0, unit0, unit1) : forward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1 && !s.narrow) return forward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1) return forward_lone<Cell, true>(s, row0, unit0, unit1);
+  forward_tiles<Cell>(s, row0, row1, unit0, unit1);
 }
 
 // What the forward pass has left for a tile's step, and where rows and tiles are too far apart for the CPU to foresee it:
@@ -246,8 +247,9 @@ __attribute__((noinline)) void backward_tiles(const Backward<T>& s, long row0, l
 
 template <class Cell, class T>
 FASTRNN_INLINE void backward_step(const Backward<T>& s, long row0, long row1, long unit0, long unit1) {
-  if (row1 - row0 != 1) return backward_tiles<Cell>(s, row0, row1, unit0, unit1);
-  s.narrow ? backward_lone<Cell, true>(s, row0, unit0, unit1) : backward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1 && !s.narrow) return backward_lone<Cell, false>(s, row0, unit0, unit1);
+  if (row1 - row0 == 1) return backward_lone<Cell, true>(s, row0, unit0, unit1);
+  backward_tiles<Cell>(s, row0, row1, unit0, unit1);
 }
 
 template <class T>
