@@ -150,7 +150,13 @@ def test_labels_are_not_read_as_numbers(tmp_path):
     (tmp_path / "some.csv").write_text("\n".join(rows))
     commands.succeed("classify", "some.csv", *NUMERIC, cwd=tmp_path)
     model = ("--model", "classifier.safetensors", "some.csv")
-    commands.fail("must have 5 numbers in a row, got 6: --label names that of labels", "classify", *model, cwd=tmp_path)
+    message = "some.csv must have 5 numbers in a row, as in training, got "
+    commands.fail(f"{message}6: --label names that of labels", "classify", *model, cwd=tmp_path)
+    (tmp_path / "wide.csv").write_text("\n".join(f"{row},7,8" for row in rows))
+    wide = message.replace("some", "wide") + "7"
+    commands.fail(wide, "classify", *model[:2], "wide.csv", "--label", 1, cwd=tmp_path)
+    commands.fail(wide, "classify", "some.csv", "--test", "wide.csv", "-o", "m", cwd=tmp_path)
+    assert not (tmp_path / "m").exists()
     assert _accuracy(commands.succeed("classify", *model, "--label", 1, cwd=tmp_path).stderr) == 1
     (tmp_path / "some.csv").write_text("\n".join(row.partition(",")[2] for row in rows))
     assert len(commands.succeed("classify", *model, cwd=tmp_path).stdout.splitlines()) == 41
@@ -161,10 +167,16 @@ def test_labels_are_not_read_as_numbers(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "written"),
-    [((0, 1), ("0.0", "1")), ((0.0, 1.0), ("0", "1.0")), ((False, True), ("False", "True"))],
-    ids=["int", "float", "bool"],
+    [
+        ((0, 1), ("0.0", "1")),
+        ((0.0, 1.0), ("0", "1.0")),
+        ((False, True), ("False", "True")),
+        (("0", "1"), ("0.0", "1")),
+        (("1", "01"), ("1", "01")),
+    ],
+    ids=["int", "float", "bool", "numbers in a file", "numbers that are equal"],
 )
-def test_a_model_whose_labels_are_no_strings_is_measured(tmp_path, labels, written):
+def test_a_model_whose_labels_are_written_otherwise_is_measured(tmp_path, labels, written):
     model = SequenceClassifier(hidden=8, epochs=40, random_state=0).fit(["dull", "warm"] * 20, list(labels) * 20)
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "some.csv").write_text(f"text,label\ndull,{written[0]}\nwarm,{written[1]}\n")

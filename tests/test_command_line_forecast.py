@@ -121,6 +121,7 @@ def test_nan_is_named_by_line_and_column(tmp_path, cell):
         ("month,sales\n2000-01,1\n2000-02\n", "line 3: must have 2 cells, as the first line, got 1"),
         ("month,sales\n2000-01,1\n2000-02,2\n2000-03,3\n", "series must have more rows"),
         ("month,sales\n2000-02,1\n2000-01,2\n", "from the oldest to the newest, got '2000-01' after '2000-02'"),
+        ("year,sales\n1990,1\n1989,2\n1988,3\n", "from the oldest to the newest, got '1989' after '1990'"),
         ("sales,sales\n1,2\n3,4\n", "columns of different names, got 'sales' twice"),
         ('month,sales\n2000-01,"1\n', "must be CSV"),
         ("month,sales\n2000-01,\n2000-02,\n", "must have numbers in column 'sales', got none"),
@@ -130,7 +131,18 @@ def test_nan_is_named_by_line_and_column(tmp_path, cell):
         ),
         ("2000;1,5\n2001;2,5\n2002;3,5\n", "must be a number without commas, got '2,5'"),
     ],
-    ids=["header only", "ragged", "few", "newest first", "twice", "open quote", "no numbers", "comma", "no header"],
+    ids=[
+        "header only",
+        "ragged",
+        "few",
+        "newest first",
+        "last year first",
+        "twice",
+        "open quote",
+        "no numbers",
+        "comma",
+        "no header",
+    ],
 )
 def test_tables_that_will_not_do(tmp_path, content, message):
     (tmp_path / "sales.csv").write_text(content)
@@ -144,6 +156,21 @@ def test_months_without_the_day_of_the_others(tmp_path, day):
     rows = [["day", "v"], *([f"{year}-{month + 1:02}-{day}", k] for k, (year, month) in enumerate(months))]
     found = commands.succeed("forecast", _write(tmp_path / "some.csv", rows), *FAST, "--steps", 3)
     assert [row[0] for row in _read(found.stdout)[1:]] == ["2002-02-28", f"2002-03-{day}", f"2002-04-{day}"]
+
+
+def test_years_with_a_hole_are_no_data(tmp_path):
+    rows = [["Year", "v"], *([1900 + k + (k > 5), math.sin(k)] for k in range(24))]
+    found = commands.succeed("forecast", _write(tmp_path / "some.csv", rows), *FAST, "--steps", 2)
+    assert "column 'Year' has no dates or numbers of a known form that are equally far apart" in found.stderr
+    assert [row[0] for row in _read(found.stdout)] == ["Year", "25", "26"]
+    assert _read(found.stdout)[0][1:] == ["v", "v_0.1", "v_0.9"]
+
+
+def test_values_that_hardly_differ_keep_their_digits(tmp_path):
+    rows = [["large", "flat"], *([1e9 + k % 5, 0.1] for k in range(60))]
+    found = _read(commands.succeed("forecast", _write(tmp_path / "some.csv", rows), *FAST, "--steps", 5).stdout)
+    assert [round(float(row[1]) - 1e9) for row in found[1:]] == list(range(5))
+    assert [row[4] for row in found[1:]] == ["0.1"] * 5
 
 
 def test_a_column_of_an_unknown_form_is_told_of(tmp_path):
@@ -206,6 +233,7 @@ def test_ctrl_c_forecasts_with_what_was_learned(sales, tmp_path):
     [
         (["2000-01-01", "2000-01-02", "2000-01-03"], "2000-01-05", 7),
         (["19991218", "19991225", "20000101"], "20000115", 365.25 / 7),
+        (["199911", "199912", "200001"], "200003", 12),
         (["2000-01-31", "2000-02-29", "2000-03-31"], "2000-05-31", 12),
         (["2000-03-15", "2000-06-15", "2000-09-15"], "2001-03-15", 4),
         (["2001-11-30", "2001-12-30", "2002-01-30"], "2002-03-30", 12),
@@ -232,5 +260,8 @@ def test_what_is_no_timeline():
     assert looks_like_time(["2000-01-01", "2000-01-02", "2000-01-04"])
     assert not looks_like_time(["3.5", "4.5", "5.5"])
     assert not looks_like_time(["3", "4", "9"])
-    with pytest.raises(ValueError, match="oldest to the newest"):
-        timeline(["2000-01-02", "2000-01-01"])
+    assert looks_like_time(["3", "4", "9"], "Year") and not looks_like_time(["3", "4", "4"], "Year")
+    assert looks_like_time(["1958.2", "1958.3", "1958.5"], "year") and not looks_like_time(["3", "nan", "5"], "year")
+    for cells in (["2000-01-02", "2000-01-01"], ["9", "4", "3"], ["1990.0", "1989.0"]):
+        with pytest.raises(ValueError, match="oldest to the newest"):
+            timeline(cells)

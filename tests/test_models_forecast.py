@@ -12,7 +12,7 @@ from fastrnn.models import Forecaster
 from fastrnn.models.backtest import Backtest, naive_scale
 from fastrnn.models.conformal import moves
 from fastrnn.models.ridge import Ridge
-from fastrnn.models.series import before
+from fastrnn.models.series import before, reverts
 
 RNG = np.random.default_rng(0)
 
@@ -202,6 +202,21 @@ def test_gaps_are_filled_with_what_was_known_before_an_origin(refit):
     assert np.array_equal(before(series[:, None], np.isnan(series)[:, None], np.array([80]), 80)[0, :, 0], carried)
 
 
+@pytest.mark.parametrize("refit", [None, 1])
+def test_gaps_of_known_columns_hold_nothing_beyond_the_horizon(refit):
+    known = np.random.default_rng(0).normal(size=(120, 1))
+    series = seasonal(120) + known[:, 0]
+    known[[78, 79, 83, 84]] = np.nan
+    changed = known.copy()
+    changed[85:] += 100
+    found, other = (
+        make(horizon=5, missing="interpolate", epochs=1).backtest(series, exog=exog, start=80, stride=10, refit=refit)
+        for exog in (known, changed)
+    )
+    assert found.origins[0] == 80 and np.array_equal(found.quantiles[0], other.quantiles[0])
+    assert not np.array_equal(found.quantiles[1], other.quantiles[1])
+
+
 def test_a_backtests_measures_by_hand():
     series = seasonal()
     found = make(horizon=2, season=12).backtest(series, start=0.5, stride=7)
@@ -248,6 +263,51 @@ def test_baselines(baseline, linear):
     assert np.isfinite(model.predict()).all()
     if linear:
         assert np.abs(model.predict() - seasonal(246, 0.0)[240:]).max() < 0.3
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])
+def test_a_random_walk_is_not_taken_for_what_returns_to_its_mean(seed):
+    walk = np.random.default_rng(seed).normal(size=260).cumsum()
+    model = make(horizon=6, epochs=1).fit(walk[:120])
+    assert model.baseline_ == "last"
+    assert make(horizon=6, epochs=1, linear=False).fit(walk[:120] - walk[:120].round()).baseline_ == "mean"
+    found = model.backtest(walk, start=120)
+    last = walk[found.origins - 1][:, None, None]
+    assert found.mae < 1.3 * np.abs(found.actual - last).mean()
+
+
+def test_the_mean_is_for_what_returns_to_it():
+    t, noise = np.arange(400), np.random.default_rng(0).normal(size=400)
+    returning = [noise, np.sin(t / 2), 1e-12 * noise, np.full(400, 0.1), 1e6 + noise]
+    drifting = [noise.cumsum(), 0.1 * t, 0.1 * t + noise, np.sin(t / 2) + noise.cumsum()]
+    assert all(reverts(column[:, None]) for column in returning) and reverts(np.stack(returning, axis=1))
+    assert not any(reverts(column[:, None]) for column in drifting)
+    assert not reverts(np.stack([noise, drifting[0]], axis=1))
+    assert not any(reverts(noise[:T, None]) for T in range(20))
+    assert make(horizon=5, epochs=1).fit(noise).baseline_ == "mean"
+
+
+class NAType:
+    """What pandas has where there is nothing, by its name."""
+
+
+def test_gaps_of_pandas():
+    series = seasonal()
+    series[17] = np.nan
+    table = Frame(np.array([NAType() if np.isnan(value) else value for value in series])[:, None], "sun")
+    with pytest.raises(ValueError, match="nan in column 'sun', row 17"):
+        make().fit(table)
+    expected = make(missing="interpolate").fit(series).predict()
+    assert np.array_equal(make(missing="interpolate").fit(table).predict()[:, 0], expected)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_rounding_is_not_learned(fraction):
+    line = 0.1 * np.arange(120)
+    model = make(horizon=3, validation_fraction=fraction).fit(line)
+    assert np.allclose(model.predict(), [12.0, 12.1, 12.2]) and set(model.history_.get("loss")) == {0.0}
+    both = make(horizon=3, validation_fraction=fraction).fit(np.stack([seasonal(120), line], axis=1))
+    assert both._core.scale[1] == 1 and np.allclose(both.predict()[:, 1], [12.0, 12.1, 12.2], atol=0.02)
 
 
 def test_gaps_are_named_or_filled():
@@ -324,6 +384,10 @@ def test_names_of_columns_are_those_of_fit(tmp_path):
                 call(series, exog=Frame(known, "f"))
         with pytest.raises(ValueError, match=r"^exog must have the columns e, as in fit, got f"):
             found.predict(1, exog=Frame(known[:1], "f"))
+    numbered = make(epochs=1).fit(series)
+    with pytest.raises(ValueError, match=r"^series must have the columns 0, 1, as in fit, got 1, 0"):
+        numbered.update(Frame(series, 1, 0))
+    assert numbered.score(Frame(series, 0, 1)) == numbered.score(Frame(series, "a", "b"))
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e150])

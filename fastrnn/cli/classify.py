@@ -144,6 +144,7 @@ def _parts(arguments: argparse.Namespace) -> tuple[Labelled, Labelled]:
         test = read_labelled(arguments.test, *names, arguments.encoding)
         if test.holds_text != found.holds_text:
             raise ValueError("--test must hold what FILE holds: texts both, or numbers both")
+        _check_width(test, found.width)
         return found, test
     fraction = 0.1 if arguments.test_fraction is None else arguments.test_fraction
     numbers = np.unique(np.array(found.labels), return_inverse=True)[1]
@@ -178,18 +179,19 @@ def _label(arguments: argparse.Namespace) -> int:
     texts = isinstance(model.model_.layers[0], Embedding)
     found = read_unlabelled(arguments.files[0], arguments.label, arguments.text, arguments.encoding, texts=texts)
     if not texts:
-        _check_columns(model, found)
+        _check_width(found, model.n_features_in_)
     path = arguments.predictions or "-"
     _report(model, found, path, sys.stderr if path == "-" else sys.stdout)
     return 0
 
 
-def _check_columns(model: Any, found: Labelled) -> None:
-    """Raise where a table has one column more than that which was learned from: labels, most likely."""
-    wanted, data = model.n_features_in_, found.data
-    if wanted > 1 and found.labels is None and isinstance(data, np.ndarray) and data.shape[1] == wanted + 1:
+def _check_width(found: Labelled, wanted: int) -> None:
+    """Raise where a table has other columns than ``wanted``, those that were learned from; one more is labels, most
+    likely. Sequences of lengths of their own, a width of up to 1, go with all."""
+    if wanted > 1 and found.width not in (0, wanted):
+        hint = ": --label names that of labels" if found.labels is None and found.width == wanted + 1 else ""
         name = found.places[0][0]
-        raise ValueError(f"{name} must have {wanted} numbers in a row, got {wanted + 1}: --label names that of labels")
+        raise ValueError(f"{name} must have {wanted} numbers in a row, as in training, got {found.width}{hint}")
 
 
 def _report(model: Any, found: Labelled, predictions: str | None, measured: Any) -> None:
@@ -205,10 +207,11 @@ def _report(model: Any, found: Labelled, predictions: str | None, measured: Any)
 
 
 def _as_classes(labels: list[str], classes: Any) -> Any:
-    """Labels of a file as the model's classes are written, which may be numbers: 1.0 is 1."""
-    if classes.dtype.kind not in "iuf":
+    """Labels of a file as the model's classes are written: where all of these are different numbers, 1.0 is 1."""
+    written = classes.astype(str).tolist()
+    known = {float(label): label for label in written if is_number(label)}
+    if len(known) < len(written):
         return np.array(labels)
-    known = {float(label): str(label) for label in classes}
     return np.array([known.get(float(label), label) if is_number(label) else label for label in labels])
 
 

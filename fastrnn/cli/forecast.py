@@ -197,7 +197,7 @@ def _time_column(table: Table, wanted: str | None, chosen: Sequence[str] | None)
         return None
     cells = table.column(0)
     numbers = all(is_number(cell) or cell in MISSING for cell in cells)
-    return None if numbers and not looks_like_time(cells) else 0
+    return None if numbers and not looks_like_time(cells, table.columns[0]) else 0
 
 
 def _chosen_columns(table: Table, time: int | None, wanted: Sequence[str] | None) -> list[int]:
@@ -303,8 +303,9 @@ def _write(
     quantiles = model.predict_quantiles(ahead)
     names = [name if level == 0.5 else f"{name}_{level:g}" for name in series.columns for level in _middle_first(model)]
     order = [model.quantiles.index(level) for level in _middle_first(model)]
+    digits = np.repeat(_digits(series.values), len(order)).tolist()
     rows = [
-        [steps.label(len(series.values) + k), *(f"{value:.8g}" for value in row)]
+        [steps.label(len(series.values) + k), *(f"{value:.{n}g}" for value, n in zip(row, digits, strict=True))]
         for k, row in enumerate(quantiles[:, :, order].reshape(ahead, -1))
     ]
     if arguments.save is not None:
@@ -312,6 +313,13 @@ def _write(
     write_table(arguments.output, [[time_name, *names], *rows])
     if arguments.plot is not None:
         _draw(arguments.plot, model, series, steps, time_name, ahead)
+
+
+def _digits(values: Array) -> Array:
+    """(K,) with how many digits the values of a series (T, K) are written: 8, and more where they hardly differ."""
+    with np.errstate(all="ignore"):
+        shared = np.log10(np.nanmax(np.abs(values), axis=0) / np.nanstd(values, axis=0))
+    return np.clip(np.ceil(5 + np.nan_to_num(shared)), 8, sys.float_info.dig).astype(int)
 
 
 def _middle_first(model: Any) -> list[float]:

@@ -45,10 +45,15 @@ class Labelled:
         return isinstance(self.X[0], str)
 
     @property
+    def width(self) -> int:
+        """Columns of a table: of numbers, with as many in each row; 0 where X is none."""
+        lengths = set() if self.holds_text else {len(row) for row in self.X}
+        return lengths.pop() if len(lengths) == 1 else 0
+
+    @property
     def data(self) -> list[Any] | Array:
-        """X, as a table (N, T) where it is one: of numbers, with as many in each row."""
-        is_table = not self.holds_text and len({len(row) for row in self.X}) == 1
-        return np.stack(self.X) if is_table else self.X
+        """X, as a table (N, T) where it is one."""
+        return np.stack(self.X) if self.width else self.X
 
     def take(self, rows: Array) -> Labelled:
         """Some of them."""

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 FORMATS = (
-    *("%Y-%m-%d", "%Y%m%d", "%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
+    *("%Y-%m-%d", "%Y%m%d", "%Y-%m", "%Y%m", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"),
 )
+DIGITS = {"%Y%m%d": 8, "%Y%m": 6}  # of formats without separators
+NAMES = ("date", "datetime", "day", "hour", "month", "quarter", "step", "time", "timestamp", "week", "year")
 DAY, WEEK, YEAR = timedelta(days=1), timedelta(days=7), timedelta(days=365.25)
 
 
@@ -61,14 +64,18 @@ def timeline(cells: Sequence[str]) -> Timeline | None:
     return next((line for line in [*found, _counted(cells)] if line is not None), None)
 
 
-def looks_like_time(cells: Sequence[str]) -> bool:
-    """Whether a column is made of dates, or of numbers that rise evenly."""
-    return any(_dates(cells, form) for form in FORMATS) or _counted(cells) is not None
+def looks_like_time(cells: Sequence[str], name: str = "") -> bool:
+    """Whether a column is made of dates, or of whole numbers that are equally far apart; where its name is one of time,
+    of any numbers that rise, or fall."""
+    is_named = name.lower() in NAMES
+    gaps = _gaps(cells, float if is_named else int)
+    is_counted = (_all_above(gaps) or _all_below(gaps)) and (is_named or len(set(gaps)) == 1)
+    return is_counted or any(_dates(cells, form) for form in FORMATS)
 
 
 def _dates(cells: Sequence[str], form: str) -> list[datetime]:
     """All cells as dates of a format; none where one is not."""
-    if form == "%Y%m%d" and not all(len(cell) == 8 for cell in cells):
+    if form in DIGITS and not all(len(cell) == DIGITS[form] for cell in cells):
         return []
     try:
         return [datetime.strptime(cell, form) for cell in cells]
@@ -115,14 +122,29 @@ def _last_day(year: int, month: int) -> int:
 
 def _counted(cells: Sequence[str]) -> Timeline | None:
     """Whole numbers that rise by the same each time, such as years."""
+    if _all_below(_gaps(cells, float)):
+        _check_order([False], cells)
+    gaps = _gaps(cells, int)
+    if len(set(gaps)) != 1 or gaps[0] < 1:
+        return None
+    return Timeline(lambda k: str(int(cells[0]) + k * gaps[0]), str(gaps[0]))
+
+
+def _gaps(cells: Sequence[str], number: Callable[[str], Any]) -> list[Any]:
+    """Differences of neighbours; none where not all cells are numbers of that kind."""
     try:
-        numbers = [int(cell) for cell in cells]
+        numbers = [number(cell) for cell in cells]
     except ValueError:
-        return None
-    gaps = {later - earlier for earlier, later in pairwise(numbers)}
-    if len(gaps) != 1 or (gap := gaps.pop()) < 1:
-        return None
-    return Timeline(lambda k: str(numbers[0] + k * gap), str(gap))
+        return []
+    return [later - earlier for earlier, later in pairwise(numbers)]
+
+
+def _all_above(gaps: Sequence[Any]) -> bool:
+    return bool(gaps) and all(gap > 0 for gap in gaps)
+
+
+def _all_below(gaps: Sequence[Any]) -> bool:
+    return bool(gaps) and all(gap < 0 for gap in gaps)
 
 
 def _check_order(rises: Sequence[bool], cells: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from .backtest import Backtest, naive, naive_scale
 from .conformal import moves
 from .estimator import Estimator, decoded, encoded
 from .linear import Linear, best
-from .series import Examples, Table, as_table, before, examples, phases
+from .series import Examples, Table, as_table, before, examples, phases, reverts
 
 Array = np.ndarray
 
@@ -74,7 +74,7 @@ class Forecaster(Estimator):
         Which quantiles to predict, in (0, 1) and rising; 0.5 must be one. The outermost ones bound the interval.
     baseline : "auto", "mean", "last" or "season"
         What forecasts are relative to: the mean, the last value, or the value one season before. "auto" takes what is
-        best on the end of the series.
+        best on the end of the series; with a linear part the mean only where all columns keep returning to theirs.
     linear : bool
         Whether there is a linear part: of all steps ahead at once or of one that is repeated, whichever is better on
         the end of the series, and then learned from all of it. Without it the network is alone with the baseline.
@@ -203,9 +203,9 @@ class Forecaster(Estimator):
         scaler = Standardizer(table.names).fit(table.values[:last])
         exog_scaler = Standardizer(columns.names).fit(known[:last]) if columns.names else None
         values, seen = scaler.transform(table.values), _scaled(exog_scaler, known)
-        found = examples(values, table.gaps, seen, inputs, self.horizon, origins)
+        found = examples(values, table.gaps, seen, columns.gaps, inputs, self.horizon, origins)
         parts = found.take(slice(trained)), found.take(slice(len(origins) - held_out, None))
-        partial = self._linear_part(*parts)
+        partial = self._linear_part(values, *parts)
         model, history = self._train(partial, *parts, rng, tuple(callbacks))
         core = partial.refitted(found)
         core.offsets = partial.offsets + self._calibration(model, partial, parts[1])
@@ -249,9 +249,12 @@ class Forecaster(Estimator):
             raise ValueError(f"inputs must be at least a season of {self._period()} steps, got {inputs}")
         return inputs
 
-    def _linear_part(self, train: Examples, held_out: Examples) -> Linear:
+    def _linear_part(self, values: Array, train: Examples, held_out: Examples) -> Linear:
         """The best linear part on the examples that validate."""
-        kinds = ["last", "mean"] if self.baseline == "auto" else [self.baseline]
+        kinds = ["last"] if self.baseline == "auto" else [self.baseline]
+        # a map makes up for the mean where the level drifts, but not for long
+        if self.baseline == "auto" and (not self.linear or reverts(values)):
+            kinds.append("mean")
         if self.baseline == "auto" and self.season is not None and train.past.shape[1] >= self._period():
             kinds.append("season")
         kinds = kinds if len(held_out) else kinds[:1]
@@ -318,7 +321,7 @@ class Forecaster(Estimator):
             found[step, k] = moves(off[:, step, k], _as_levels(self.quantiles))
         return found
 
-    def _ahead(self, exog: Any, steps: int, past: Array | None = None) -> Array:
+    def _ahead(self, exog: Any, steps: int, past: Array | None = None) -> Table:
         """What is known of the steps ahead, (steps, E), checked; ``past`` as `as_table` has it."""
         E = self._exog.shape[1]
         if exog is None and E:
@@ -326,7 +329,7 @@ class Forecaster(Estimator):
         # files of earlier versions have no names of these columns
         names = None if self._exog_scaler is None else self._exog_scaler.columns
         wanted = tuple(map(str, range(E))) if names is None else names
-        return _as_exog(exog, steps, self._fit_params["missing"], wanted=wanted, past=past).values
+        return _as_exog(exog, steps, self._fit_params["missing"], wanted=wanted, past=past)
 
     # predict
 
@@ -356,7 +359,7 @@ class Forecaster(Estimator):
         self._check_fitted()
         horizon = self._core.horizon
         steps = horizon if steps is None else as_size("steps", steps)
-        known = self._ahead(exog, steps, self._exog)
+        known = self._ahead(exog, steps, self._exog).values
         whole = -(-steps // horizon) * horizon
         # what is not asked for has no columns yet: its last ones stand in, and reach no step before
         known = np.concatenate([self._exog, known, np.repeat(known[-1:], whole - steps, axis=0)])
@@ -388,7 +391,7 @@ class Forecaster(Estimator):
         """
         self._check_fitted()
         values = self._as_series(series, self._values).values
-        known = self._ahead(exog, len(values), self._exog)
+        known = self._ahead(exog, len(values), self._exog).values
         self._values = np.concatenate([self._values, values])[-self._inputs :]
         self._exog = np.concatenate([self._exog, known])[-self._inputs :]
         self._row += len(values)
@@ -406,7 +409,7 @@ class Forecaster(Estimator):
         origins = np.arange(self._inputs, len(values) - horizon + 1)
         if not len(origins):
             raise ValueError(f"series must have {self._inputs + horizon} rows at least, got {len(values)}")
-        given = examples(values, gaps, known, self._inputs, horizon, origins)
+        given = examples(values, gaps, known.values, known.gaps, self._inputs, horizon, origins)
         found = self._medians(self._look(given.past, given.exog, given.origin + self._row))
         return -float((np.abs(given.future - found) / self._scaler.scale_).mean())
 
@@ -431,7 +434,7 @@ class Forecaster(Estimator):
         """How good forecasts would have been: train on the beginning, then forecast from one row after another.
 
         This model stays as it is; one with the same parameters is trained. A gap that is filled holds, before each
-        origin, nothing of what comes after it.
+        origin, nothing of what comes after it; one of exog nothing of what comes after the horizon.
 
         Parameters
         ----------
@@ -459,7 +462,8 @@ class Forecaster(Estimator):
         """
         table = as_table("series", series, self.missing)
         T, period = len(table.values), self._period()
-        known = _as_exog(exog, T, self.missing).values
+        columns = _as_exog(exog, T, self.missing)
+        known = np.where(columns.gaps, np.nan, columns.values)
         first = round(as_number("start", start) * T) if isinstance(start, float) else as_size("start", start)
         origins = np.arange(first, T - self.horizon + 1, as_size("stride", stride))
         least = period + self.horizon + 1
@@ -474,7 +478,7 @@ class Forecaster(Estimator):
         for k in range(0, len(origins), every):
             at = origins[k : k + every]
             model = type(self)(**self.get_params()).fit(given[: at[0]], exog=known[: at[0]] if known.shape[1] else None)
-            seen = examples(table.values, table.gaps, known, model._inputs, self.horizon, at)
+            seen = examples(table.values, table.gaps, columns.values, columns.gaps, model._inputs, self.horizon, at)
             found.append(model._look(seen.past, seen.exog, at))
         quantiles, levels = np.concatenate(found), _as_levels(self.quantiles)
         return Backtest(

@@ -16,6 +16,7 @@ from .series import Examples, anchors, phases
 Array = np.ndarray
 
 KINDS = ("mean", "last", "season")
+ROUNDING = 1e-12  # of standardised columns: what is smaller is no difference
 
 
 class Linear:
@@ -92,9 +93,11 @@ class Linear:
         return np.concatenate(found, axis=1)
 
     def residuals(self, given: Examples) -> Array:
-        """(M, horizon, K) what came, less what was predicted."""
+        """(M, horizon, K) what came, less what was predicted; 0 where that is rounding alone, which is not to be
+        learned."""
         assert given.future is not None
-        return given.future - self.predict(given)
+        left = given.future - self.predict(given)
+        return np.where(np.abs(left) <= ROUNDING, 0.0, left)
 
     def spread(self, train: Examples, quantiles: Sequence[float]) -> None:
         """Learn how far forecasts are off, and how far the past is from its last value."""
@@ -121,7 +124,7 @@ class Linear:
 def _deviation(values: Array) -> Array:
     """(K,) of (M, T, K); 1 where there is none."""
     found = values.std(axis=(0, 1))
-    return np.where(found > 0, found, 1.0)
+    return np.where(found > ROUNDING, found, 1.0)
 
 
 def _candidates(kinds: Sequence[str], train: Examples, season: float | None, has_map: bool) -> Iterator[Linear]:

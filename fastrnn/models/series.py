@@ -13,6 +13,8 @@ from .inputs import unmasked
 Array = np.ndarray
 
 HARMONICS = 3  # of a season
+FEWEST = 20  # rows that tell a random walk
+RANDOM_WALK = -3.43  # of random walks, 1 in 100 has a smaller statistic
 
 
 class Table(NamedTuple):
@@ -38,7 +40,7 @@ class Table(NamedTuple):
 def as_table(
     name: str, series: Any, missing: str, *, wanted: Sequence[str] | None = None, past: Array | None = None
 ) -> Table:
-    """``series``, (T,) or (T, K), as a table without gaps; what is masked is a gap, as NaN is.
+    """``series``, (T,) or (T, K), as a table without gaps; what is masked, or NA in pandas, is a gap, as NaN is.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def as_table(
         array = np.asarray(unmasked(series))
     except ValueError as error:
         raise ValueError(f"{name} must have shape (T,) or (T, K), got rows that are not alike: {error}") from error
+    if array.dtype == object:
+        array = np.where(_is_na(array), np.nan, array)
     if array.dtype.kind not in "biufO":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     try:
@@ -79,12 +83,21 @@ def as_table(
     return Table(values, names, array.ndim == 1, np.isnan(table))
 
 
+def _is_na(array: Array) -> Array:
+    """Which objects are the NA of pandas."""
+    return np.array([type(value).__name__ == "NAType" for value in array.ravel()], bool).reshape(array.shape)
+
+
 def _check_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise unless there are as many columns as in fit, and where both have names, the same ones."""
+    """Raise unless there are as many columns as in fit, and where both have names, the same ones.
+
+    Numbers in their order are no names, in another order they are.
+    """
     if len(found) != len(wanted):
         raise ValueError(f"{name} must have {len(wanted)} columns, as in fit, got {len(found)}")
     unnamed = list(map(str, range(len(wanted))))
-    if list(found) != list(wanted) and unnamed not in (list(found), list(wanted)):
+    both_named = unnamed not in (list(found), list(wanted))
+    if list(found) != list(wanted) and (both_named or sorted(found) == sorted(wanted)):
         raise ValueError(f"{name} must have the columns {', '.join(wanted)}, as in fit, got {', '.join(found)}")
 
 
@@ -125,6 +138,44 @@ def phases(season: float | None, steps: Array) -> Array:
     count = max(1, min(HARMONICS, int(season // 2)))
     angles = 2 * math.pi * steps[..., None] * np.arange(1, count + 1) / season
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*np.shape(steps), 2 * count)
+
+
+def reverts(values: Array) -> bool:
+    """Whether all columns of a series (T, K) keep returning to their means, which a random walk does not.
+
+    By the augmented Dickey-Fuller test, with as many steps before as Schwert takes. What repeats itself without any
+    noise, and what never changes, returns; fewer than 20 rows do not tell.
+
+    References
+    ----------
+    Dickey & Fuller 1979, "Distribution of the estimators for autoregressive time series with a unit root"; Schwert
+    1989, "Tests for unit roots: a Monte Carlo investigation".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.models.series import reverts
+    >>> noise = np.random.default_rng(0).standard_normal((200, 1))
+    >>> reverts(noise), reverts(noise.cumsum(axis=0))
+    (True, False)
+    """
+    T = len(values)
+    lags = min(int(12 * (T / 100) ** 0.25), (T - 4) // 3)
+    return T >= FEWEST and all(_returns(column, lags) for column in values.T)
+
+
+def _returns(column: Array, lags: int) -> bool:
+    """The test of one column (T,)."""
+    steps = np.diff(column)
+    earlier = [steps[lags - k : len(steps) - k] for k in range(1, lags + 1)]
+    x = np.stack([np.ones(len(steps) - lags), *earlier, column[lags:-1], steps[lags:]], axis=1)
+    triangle: Any = np.linalg.qr(x, mode="r")
+    # of the level and the step, what the columns before them leave
+    (level, step), (_, rest) = triangle[-2:, -2:]
+    if abs(level) <= 1e-10 * np.linalg.norm(column):  # rounding: the steps before tell the level
+        return True
+    error = abs(rest) / math.sqrt(len(x) - lags - 2)
+    return bool(step * np.sign(level) < RANDOM_WALK * error)
 
 
 class Examples(NamedTuple):
@@ -175,12 +226,14 @@ def before(values: Array, gaps: Array, origins: Array, steps: int) -> Array:
     return values[known, np.arange(values.shape[1])]
 
 
-def examples(values: Array, gaps: Array, exog: Array, inputs: int, horizon: int, origins: Array) -> Examples:
-    """The examples of a series (T, K) with gaps that are filled, and with columns that are known beforehand (T, E), at
-    these origins."""
-    at = np.asarray(origins)[:, None]
-    span, ahead = at + np.arange(-inputs, horizon), at + np.arange(horizon)
-    return Examples(before(values, gaps, origins, inputs), exog[span], at[:, 0], values[ahead])
+def examples(
+    values: Array, gaps: Array, exog: Array, exog_gaps: Array, inputs: int, horizon: int, origins: Array
+) -> Examples:
+    """The examples of a series (T, K), and of columns that are known beforehand (T, E), at these origins; gaps of both
+    are filled."""
+    at = np.asarray(origins)
+    past, known = before(values, gaps, at, inputs), before(exog, exog_gaps, at + horizon, inputs + horizon)
+    return Examples(past, known, at, values[at[:, None] + np.arange(horizon)])
 
 
 def anchors(kind: str, past: Array, horizon: int, season: int) -> tuple[Array, Array]:
