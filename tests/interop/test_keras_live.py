@@ -266,6 +266,24 @@ def test_norms_that_the_layers_before_tell_of(functional, tmp_path):
         assert scaled_error(found(_x())[0], _numpy(model(_x()))) <= 2 * TOLERANCE
 
 
+@pytest.mark.parametrize("sequences", [False, True])
+def test_directions_of_two_sizes(sequences):
+    both = L.GRU(H, return_sequences=sequences), L.LSTM(H + 2, return_sequences=sequences, go_backwards=True)
+    layer = L.Bidirectional(both[0], backward_layer=both[1])
+    model = _random(keras.Sequential([keras.Input((T, D)), layer]))
+    assert scaled_error(from_layer(model)(_x())[0], _numpy(model(_x()))) <= TOLERANCE
+
+
+def test_an_input_and_an_output_with_names(tmp_path):
+    pytest.importorskip("h5py")
+    first = keras.Input((T, D), name="x")
+    model = _random(keras.Model({"x": first}, {"y": L.Dense(2)(L.LSTM(H)(first))}))
+    model.save(tmp_path / "m.keras")
+    y = _numpy(model({"x": _x()})["y"])
+    for found in (from_layer(model), load(tmp_path / "m.keras")):
+        assert scaled_error(found(_x())[0], y) <= TOLERANCE
+
+
 def test_what_comes_of_a_model():
     model = from_layer(_sequential("classifier"))
     assert isinstance(model, MaskedSequential) and model.mask_value == 0
@@ -374,6 +392,27 @@ class TestErrors:
         model = keras.Model(first, L.Concatenate()([L.LSTM(H)(first), L.GRU(H)(first)]))
         with pytest.raises(ValueError, match=r"layer 'gru.*' must take the output of 'lstm.*' and nothing else"):
             from_layer(model)
+
+    @pytest.mark.parametrize("k", [0, 1])
+    def test_one_of_a_pair(self, k):
+        first = keras.Input((T, D))
+        pair = L.Bidirectional(L.GRU(H, return_sequences=True), merge_mode=None)(first)
+        with pytest.raises(ValueError, match=r"layer 'bidirectional.*' must have one output, got the pair"):
+            from_layer(keras.Model(first, pair[k]))
+
+    @pytest.mark.parametrize("name", ["Dropout", "BatchNormalization", "GRU"])
+    def test_a_call_that_trains(self, name):
+        """Written into a functional model, it holds for predictions too."""
+        options = {"Dropout": {"rate": 0.5}, "GRU": {"units": H, "dropout": 0.5}}.get(name, {})
+        first = keras.Input((T, D))
+        for training in (False, True):
+            inner = getattr(L, name)(**options)(L.LSTM(H, return_sequences=True)(first), training=training)
+            model = _random_positive(keras.Model(first, L.Dense(2)(inner)))
+            if training:
+                with pytest.raises(ValueError, match=r"layer '.*' must be called without training=True"):
+                    from_layer(model)
+            else:
+                assert scaled_error(from_layer(model)(_x())[0], _numpy(model(_x()))) <= TOLERANCE
 
     @pytest.mark.parametrize(
         ("layers", "message"),

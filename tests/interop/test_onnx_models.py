@@ -396,6 +396,33 @@ class TestLoad:
                 model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, (N,)))
             assert isinstance(load(model), Sequential) == is_chain
 
+    @pytest.mark.parametrize("is_chain", [True, False])
+    def test_a_stored_state_of_the_only_row(self, is_chain):
+        node = _gru(y="a")
+        node.input.extend(["", "", "start"])
+        squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["y"])
+        beside = onnx.helper.make_node("Neg", ["y"], ["z"])
+        rng = np.random.default_rng(2)
+        arrays = _arrays() | {"axes": np.array([1]), "start": rng.normal(size=(1, 1, H)).astype("f4")}
+        nodes, outputs = ([node, squeeze], ("y",)) if is_chain else ([node, squeeze, beside], ("y", "z"))
+        model = _graph(nodes, arrays, (("x", (T, 1, D)),), outputs)
+        x = rng.normal(size=(T, 1, D)).astype("f4")
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = load(model)
+        assert isinstance(found, Sequential) == is_chain
+        y, _ = (found if is_chain else found["scan"])(x, time_major=True)
+        assert scaled_error(y, session.run(None, {"x": x})[0]) <= TOLERANCE
+
+    def test_a_norm_of_one_number_for_all_features_is_no_layer_here(self):
+        nodes = [
+            _gru(y="a"),
+            onnx.helper.make_node("Squeeze", ["a", "axes"], ["b"]),
+            onnx.helper.make_node("LayerNormalization", ["b", "gain"], ["y"]),
+        ]
+        for size, is_chain in ((1, False), (H, True)):
+            arrays = _arrays() | {"axes": np.array([1]), "gain": np.ones(size, "f4")}
+            assert isinstance(load(_graph(nodes, arrays)), Sequential) == is_chain
+
     def test_a_scan_beside_the_chain_is_not_left_out(self):
         squeeze = onnx.helper.make_node("Squeeze", ["a", "axes"], ["y"])
         other = onnx.helper.make_node("GRU", ["x", "W", "R"], ["", "end"], hidden_size=H)

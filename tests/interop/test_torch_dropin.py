@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 from torch.autograd import forward_ad  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence  # noqa: E402
 
 from fastrnn.interop.torch import GRU, LSTM, RNN, dropin, scan  # noqa: E402
@@ -504,7 +505,9 @@ def test_a_trace_holds_pytorchs_operators(kind):
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         traced = torch.jit.trace(ours, x)
-    assert_same([theirs(x)[0]], [traced(x)[0]])
+    with pytest.warns(UserWarning, match="records"):
+        recorded = make_fx(lambda x: ours(x)[0])(x)
+    assert_same([theirs(2 * x)[0]] * 2, [traced(2 * x)[0], recorded(2 * x)])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

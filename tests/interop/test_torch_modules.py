@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 import safetensors.torch  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 
 import fastrnn  # noqa: E402
 from fastrnn.interop import torch as interop  # noqa: E402
@@ -230,6 +233,39 @@ def test_modules_that_have_no_equal(what):
         from_module(module)
 
 
+def normed(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.utils.weight_norm(module)
+
+
+def hooked(module):
+    module.register_forward_hook(lambda module, x, y: (y[0] * 2, y[1]))
+    return module
+
+
+def replaced(module):
+    module.forward = lambda x: x
+    return module
+
+
+MORE_THAN_THEIR_CLASS = {
+    "weight_norm": (lambda: nn.Sequential(normed(nn.Linear(3, 4))), r"module\[0\] must .*, got hook WeightNorm"),
+    "spectral_norm": (lambda: nn.utils.spectral_norm(nn.Linear(3, 4)), "module must .*, got hook SpectralNorm"),
+    "prune": (lambda: prune.l1_unstructured(nn.Linear(3, 4), "weight", 2), "module must .*, got hook L1Unstructured"),
+    "hook": (lambda: nn.Sequential(hooked(nn.GRU(3, 4))), r"module\[0\] must .*, got hook hooked\.<locals>\.<lambda>"),
+    "function": (lambda: nn.Sequential(nn.Linear(3, 4), hooked(nn.ReLU())), r"module\[1\] must .*, got hook hooked"),
+    "forward": (lambda: replaced(nn.GRU(3, 4)), "module must compute what its class does and no more, got another"),
+}
+
+
+@pytest.mark.parametrize("what", MORE_THAN_THEIR_CLASS)
+def test_modules_that_do_more_than_their_class(what):
+    make, message = MORE_THAN_THEIR_CLASS[what]
+    with pytest.raises(ValueError, match=message):
+        from_module(make())
+
+
 def two(fwd, bwd):
     return fastrnn.Bidirectional((fwd, bwd))
 
@@ -338,6 +374,14 @@ def test_dicts_of_tensors_and_arrays(kind):
     assert np.array_equal(load_state_dict(arrays).params.flat, expected.flat)
 
 
+def test_bfloat16_arrays_become_float32(kind):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    module = KINDS[kind](3, 4, dtype=torch.bfloat16)
+    arrays = {name: value.float().numpy().astype(bfloat16) for name, value in module.state_dict().items()}
+    layer = load_state_dict(arrays)
+    assert layer.dtype == np.float32 and np.array_equal(layer.params.flat, from_module(module).params.flat)
+
+
 def test_options_that_weights_do_not_tell():
     stack = load_state_dict(nn.RNN(3, 4, 2).state_dict(), nonlinearity="relu", dropout=0.5)
     assert [type(layer).__name__ for layer in stack.layers] == ["SimpleRNN", "Dropout", "SimpleRNN"]
@@ -417,8 +461,16 @@ def test_prefixes_that_are_not_there(tmp_path):
         load_state_dict(path, "decoder")
     with pytest.raises(ValueError, match=r"is below ''; it could be 'encoder\.rnn\.'"):
         load_state_dict(path)
-    with pytest.raises(ValueError, match="there is no weight_ih_l0"):
-        load_state_dict({"a": np.zeros(3)}, "b")
+    with pytest.raises(ValueError, match=r"there is no weight_ih_l0 nor weight_ih among 'a', 'b'$"):
+        load_state_dict({"a": np.zeros(3), "b": np.zeros(3)}, "c")
+
+
+def test_a_state_dict_within_a_checkpoint(tmp_path):
+    torch.save({"state_dict": nn.GRU(3, 4).state_dict(), "epoch": 3}, tmp_path / "a.ckpt")
+    with pytest.raises(TypeError, match="state_dict must be a tensor or an array, got a mapping: is that the state"):
+        load_state_dict(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"there is no weight_ih_l0 nor weight_ih among 'state_dict', 'epoch'$"):
+        load_state_dict(tmp_path / "a.ckpt", "rnn")
 
 
 @pytest.mark.parametrize("make", [nn.LSTM, nn.RNN])

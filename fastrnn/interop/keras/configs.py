@@ -266,6 +266,13 @@ def _arguments(entry: Config) -> tuple[list[str], list[str], list[Any]]:
     return inputs, keywords, numbers
 
 
+def _trains(node: Any) -> bool:
+    """Whether a node of a functional model calls its layer with ``training=True``."""
+    if isinstance(node, Mapping):
+        return bool(node.get("training")) or any(map(_trains, node.values()))
+    return isinstance(node, (list, tuple)) and any(map(_trains, node))
+
+
 _MASK_STEPS = ("NotEqual", "Any")  # how Keras 3 writes down a mask of the input
 
 
@@ -285,9 +292,15 @@ def _chained(config: Config) -> list[tuple[str, Config]]:
         if inputs != before or len(entry.get("inbound_nodes", [])) > 1 or not set(keywords) <= masks:
             wanted = f"the output of {before[0]!r} and nothing else" if before else "nothing"
             raise ValueError(f"layer {name!r} must take {wanted}, got {inputs + keywords}")
+        if entry["class_name"] == "Bidirectional" and entry["config"].get("merge_mode", "concat") is None:
+            raise ValueError(f"layer {name!r} must have one output, got the pair that merge_mode=None gives")
+        if _trains(entry.get("inbound_nodes")):
+            raise ValueError(
+                f"layer {name!r} must be called without training=True, which would be so in predictions too"
+            )
         chain.append((name, entry))
     ends = config["output_layers"]
-    ends = [ends] if ends and isinstance(ends[0], str) else ends
+    ends = list(ends.values()) if isinstance(ends, Mapping) else [ends] if ends and isinstance(ends[0], str) else ends
     if [end[0] for end in ends] != [chain[-1][0] if chain else None]:
         raise ValueError(f"the model must have one output, that of its last layer, got {ends}")
     if masks and values != [_mask_value(chain)]:
@@ -336,7 +349,7 @@ class _Chain:
         found = layer_of(where, kind, config, weights, self.source)
         self.layers += found
         if kind in (*_SCANS, "Bidirectional"):
-            self._end(where, kind, inner, found[0])
+            self._end(where, inner, found[0])
 
     def _norm(self, kind: str, config: Config, weights: Sequence[Array]) -> tuple[Config, Sequence[Array]]:
         """What only the layers before tell of a normalisation: where the features are, and how many."""
@@ -348,7 +361,7 @@ class _Chain:
             config, weights = {**config, "scale": True}, [*weights, np.ones(before.output_size, before.dtype)]
         return config, weights
 
-    def _end(self, where: str, kind: str, config: Config, layer: Layer) -> None:
+    def _end(self, where: str, config: Config, layer: Any) -> None:
         """Behind a scan that gives its last output only: take that."""
         if config.get("return_state"):
             raise ValueError(f"{where}: return_state must be False within a chain, got True")
@@ -356,11 +369,13 @@ class _Chain:
             if config.get("go_backwards"):
                 raise ValueError(f"{where}: go_backwards must be False with return_sequences, got True")
             return
-        size = layer.output_size
-        if isinstance(layer, Bidirectional) and layer.merge != "concat":
-            raise ValueError(f"{where}: merge_mode must be 'concat' without return_sequences, got {layer.merge!r}")
-        halves = {"Bidirectional": size // 2}.get(kind, size if config.get("go_backwards") else 0)
-        self.layers.append(LastStep(size, halves, dtype=layer.dtype))
+        backwards = layer
+        if isinstance(layer, Bidirectional):
+            if layer.merge != "concat":
+                raise ValueError(f"{where}: merge_mode must be 'concat' without return_sequences, got {layer.merge!r}")
+            backwards = layer.layers[1]
+        reverse_size = backwards.output_size if backwards.reverse else 0
+        self.layers.append(LastStep(layer.output_size, reverse_size, dtype=layer.dtype))
 
     def _dropout(self, where: str, config: Config) -> None:
         if config.get("noise_shape") is not None:

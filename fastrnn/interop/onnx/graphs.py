@@ -29,6 +29,8 @@ from .nodes import INPUTS, STATES, attributes_of, layer_of, onnx_module
 
 _DEPTH_LIMIT = 32
 _INTEGERS, _DOUBLE = (6, 7), 11  # what TensorProto calls INT32 and INT64, and DOUBLE
+_MOVERS = {"Expand", "Slice", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "Reshape", "Gather"}
+"""Operators that make nothing but zeros of zeros."""
 
 
 class _NotAChainError(Exception):
@@ -53,8 +55,8 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
         is a learned one. If the graph's input is (T, N, D), call with ``time_major=True``.
     dict
         Of any other graph, each RNN, LSTM and GRU node in it, by name (or by the name of its first output): a layer, a
-        `Bidirectional` where it has both directions. Nodes within If, Loop and Scan are among them; a name that comes
-        again, as in two branches, gets "#2", "#3", ... behind it.
+        `Bidirectional` where it has both directions, with stored initial states as above. Nodes within If, Loop and
+        Scan are among them; a name that comes again, as in two branches, gets "#2", "#3", ... behind it.
 
     Raises
     ------
@@ -76,7 +78,9 @@ def load(model: Any) -> Sequential | dict[str, RecurrentLayer | Bidirectional]:
     for inner, node in graph.scans():
         name = name_of(node)
         again = sum(known == name or known.startswith(f"{name}#") for known in found)
-        found[f"{name}#{again + 1}" if again else name] = layer_of(attributes_of(node), inner.weights(node))
+        weights = inner.weights(node)
+        layer = layer_of(attributes_of(node), weights | inner.learned(node, weights["R"]))
+        found[f"{name}#{again + 1}" if again else name] = layer
     if not found:
         raise ValueError(f"model must hold an RNN, LSTM or GRU node, and holds none; it is no chain either: {reason}")
     return found
@@ -172,6 +176,18 @@ class _Graph:
                 found[label] = array
         return found
 
+    def learned(self, node: Any, R: Array) -> dict[str, Array]:
+        """A recurrent node's initial states that are stored and not zero, by ONNX's names: one for all rows or for a
+        single one."""
+        found = {}
+        for label, name in zip(INPUTS[node.op_type], node.input, strict=False):
+            if label in STATES[node.op_type] and name and not self.is_zero(name):
+                expand = self.made_by("Expand", name)
+                array = self.constant(name if expand is None else expand.input[0])
+                if array is not None and array.shape == (*R.shape[:1], 1, *R.shape[-1:]):
+                    found[label] = array
+        return found
+
     def scans(self) -> Iterator[tuple[_Graph, Any]]:
         """Every recurrent node, those of subgraphs too, and the graph that it is in."""
         for node in self.graph.node:
@@ -197,17 +213,7 @@ class _Graph:
         if node.op_type == "ConstantOfShape":
             value = self.attribute(node, "value")
             return value is None or not np.any(onnx_module().numpy_helper.to_array(value))
-        if node.op_type in (
-            "Expand",
-            "Slice",
-            "Squeeze",
-            "Unsqueeze",
-            "Transpose",
-            "Identity",
-            "Cast",
-            "Reshape",
-            "Gather",
-        ):
+        if node.op_type in _MOVERS:
             return self.is_zero(node.input[0], depth + 1)
         return node.op_type == "Concat" and all(self.is_zero(part, depth + 1) for part in node.input)
 
@@ -437,8 +443,7 @@ class _Chain:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} takes other lengths than those before it")
         if (self.axes[order[0]], self.axes[order[1]]) != ("T", "N") or k > 1:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} gives its cells or takes turned axes")
-        shape = (len(attributes.reverse), 1, weights["R"].shape[-1])
-        layer = layer_of(attributes, weights | self._learned(node, shape))
+        layer = layer_of(attributes, weights | self._learned(node, weights["R"]))
         self.scans += 1
         if isinstance(layer, Bidirectional):
             self.pending = layer, k == 1
@@ -452,23 +457,18 @@ class _Chain:
         else:
             self.axes = ("N", "T", "K", "D") if attributes.batch_first else ("T", "K", "N", "D")
 
-    def _learned(self, node: Any, shape: tuple[int, ...]) -> dict[str, Array]:
-        """The initial states that all rows share, of this shape; lengths and others must come from the caller, or be
-        absent."""
+    def _learned(self, node: Any, R: Array) -> dict[str, Array]:
+        """The initial states that all rows share; lengths and others must come from the caller, or be absent."""
         outside = {value.name for value in self.graph.inputs}
-        found, from_caller = {}, False
+        found, from_caller = self.graph.learned(node, R), False
         for label, name in zip(INPUTS[node.op_type], node.input, strict=False):
-            if not name or label not in (*STATES[node.op_type], "sequence_lens"):
+            is_state = label in STATES[node.op_type]
+            if not name or label in found or not (is_state or label == "sequence_lens"):
                 continue
-            is_state = label != "sequence_lens"
             if name in outside:
                 from_caller |= is_state
             elif not is_state or not self.graph.is_zero(name):
-                expand = self.graph.made_by("Expand", name) if is_state else None
-                array = None if expand is None else self.graph.constant(expand.input[0])
-                if array is None or array.shape != shape:
-                    raise _NotAChainError(f"{label} of {node.op_type} {name_of(node)!r} is computed in the model")
-                found[label] = array
+                raise _NotAChainError(f"{label} of {node.op_type} {name_of(node)!r} is computed in the model")
         if found and from_caller:
             raise _NotAChainError(f"{node.op_type} {name_of(node)!r} has one state stored and one from the caller")
         return found
@@ -574,7 +574,8 @@ class _Chain:
         self._on_features(node)
         gain = self.graph.constant(node.input[1])
         b = self.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        if gain is None or gain.ndim != 1 or self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
+        is_whole = gain is not None and gain.ndim == 1 and self._size in (0, gain.size)
+        if gain is None or not is_whole or self.graph.attribute(node, "axis", -1) not in (-1, len(self.axes) - 1):
             raise _NotAChainError(f"LayerNormalization {name_of(node)!r} is not over the features")
         layer = LayerNorm(gain.size, eps=float(self.graph.attribute(node, "epsilon", 1e-5)), dtype=_dtype(gain))
         layer.params["gain"] = gain

@@ -83,7 +83,7 @@ def from_module(module: nn.Module) -> Layer:
     TypeError
         A class of module that is not among these, or a dtype that is not floating; named.
     ValueError
-        An attribute that fastrnn has no equal of; named.
+        An attribute that fastrnn has no equal of, a hook or a ``forward`` of the module's own; named.
 
     Examples
     --------
@@ -94,7 +94,17 @@ def from_module(module: nn.Module) -> Layer:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    _check_plain("module", module)
     return _layer("module", module)
+
+
+def _check_plain(name: str, module: nn.Module) -> None:
+    """Raise where a call of the module does more than its class: as hooks of torch.nn.utils.weight_norm, spectral_norm
+    and prune do, which compute a weight anew in every call."""
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    if hooks or "forward" in vars(module):
+        found = ", ".join(f"hook {getattr(hook, '__qualname__', type(hook).__name__)}" for hook in hooks)
+        raise ValueError(f"{name} must compute what its class does and no more, got {found or 'another forward'}")
 
 
 def _layer(name: str, module: nn.Module) -> Layer:
@@ -118,6 +128,7 @@ def _from_recurrent(name: str, module: Any) -> Layer:
 def _from_sequential(name: str, module: Any) -> Layer:
     layers: list[Any] = []
     for k, part in enumerate(module):
+        _check_plain(f"{name}[{k}]", part)
         kind: Any = type(part)
         before = next((layer for layer in reversed(layers) if layer.output_size), None)
         if kind in _DENSE and k and isinstance(module[k - 1], nn.Linear):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad, graph
+from torch.autograd import forward_ad
 from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
@@ -43,8 +43,8 @@ def _foreign_context() -> str | None:
         return "forward-mode derivatives need PyTorch's own operators"
     if torch.is_autocast_enabled("cpu"):
         return "autocast computes in half precision"
-    if graph._allow_mutation_on_saved_tensors_enabled:
-        return "allow_mutation_on_saved_tensors does not see what the kernels have saved"
+    if torch._C._len_torch_dispatch_stack():
+        return "what watches or records operators (a TorchDispatchMode) sees PyTorch's own alone"
     return None
 
 

@@ -96,11 +96,14 @@ def _chosen(names: Iterable[Any], prefix: str) -> list[str]:
     return chosen
 
 
-def _places(names: Iterable[Any]) -> str:
+def _places(names: list[Any]) -> str:
     """Where a state dict has recurrent modules, in words."""
     ends = ("weight_ih_l0", "weight_ih")
     found = [name.removesuffix(end) for name in map(str, names) for end in ends if name.endswith(end)]
-    return f"it could be {', '.join(map(repr, found))}" if found else "there is no weight_ih_l0 nor weight_ih"
+    if found:
+        return f"it could be {', '.join(map(repr, found))}"
+    shown = [*map(repr, names[:5]), *["..."][: len(names) > 5]]
+    return f"there is no weight_ih_l0 nor weight_ih among {', '.join(shown)}"
 
 
 def array_of(name: str, value: Any) -> Array:
@@ -112,8 +115,10 @@ def array_of(name: str, value: Any) -> Array:
         if value.is_floating_point() and value.element_size() < 4:
             value = value.float()
         value = value.numpy()
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a tensor or an array, got a mapping: is that the state dict?")
     array = np.asarray(value)
-    if array.dtype == np.float16:
+    if array.dtype == np.float16 or array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} must hold float16, bfloat16, float32 or float64, got {array.dtype}")
