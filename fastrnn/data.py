@@ -56,7 +56,7 @@ def _arrays(name: str, sequences: Any) -> list[Array]:
     """Every sequence as an array, all alike but for their steps; an empty one has features and dtype of the others."""
     if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
         raise TypeError(f"{name} must be a list of arrays, got {type(sequences).__name__}")
-    arrays = [np.asarray(sequence) for sequence in sequences]
+    arrays = [as_array(f"{name}[{k}]", sequence) for k, sequence in enumerate(sequences)]
     for k, array in enumerate(arrays):
         if not array.ndim or array.dtype == object:
             raise ValueError(f"{name}[{k}] must be an array with a row per step, got {sequences[k]!r}")
@@ -242,11 +242,11 @@ class Batches:
 
 def _rows(name: str, value: Any) -> tuple[Any, Array | None]:
     """``value`` as an array, or as a list of arrays with their lengths where it is a list of sequences."""
-    if isinstance(value, (list, tuple)) and any(np.ndim(v) for v in value[:1]):
+    if isinstance(value, (list, tuple)) and any(as_array(f"{name}[0]", v).ndim for v in value[:1]):
         arrays = _arrays(name, value)
         dtype = np.result_type(*arrays)
         return [a.astype(dtype, copy=False) for a in arrays], np.array([len(a) for a in arrays], np.int64)
-    array = np.asarray(value)
+    array = as_array(name, value)
     if not array.ndim:
         raise TypeError(f"{name} must be an array or a list of arrays, got {type(value).__name__}")
     return array, None
@@ -354,10 +354,13 @@ class TextBatches:
     begins some of them anew.
     """
 
-    def __init__(self, x: Array, y: Array, T: int, restart: float = 0.0):
-        if x.shape != y.shape:
-            raise ValueError(f"y must have the shape of x, {x.shape}, got {y.shape}")
-        self.x, self.y, self.T, self.restart = x, y, as_size("T", T), as_rate("restart", restart)
+    def __init__(self, x: Any, y: Any, T: int, restart: float = 0.0):
+        self.x, self.y = as_array("x", x), as_array("y", y)
+        if self.x.ndim < 2:
+            raise ValueError(f"x must have shape (N, L), got {self.x.shape}")
+        if self.x.shape != self.y.shape:
+            raise ValueError(f"y must have the shape of x, {self.x.shape}, got {self.y.shape}")
+        self.T, self.restart = as_size("T", T), as_rate("restart", restart)
 
     def __len__(self) -> int:
         return -(-self.x.shape[1] // self.T)

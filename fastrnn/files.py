@@ -156,7 +156,7 @@ class Saved:
             flat, buffers = kept["params"], kept["buffers"]
             pairs = [(model.params.flat, flat), *((array, buffers[name]) for name, array in model.buffers.items())]
             fits = all(array.shape == value.shape and array.dtype == value.dtype for array, value in pairs)
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{self.path!r} must hold a training's state, got a broken one: {error!r}") from error
         if not fits:
             raise ValueError(f"{self.path!r} must have as many best weights as the model")
@@ -268,10 +268,20 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    from . import __version__
-
     target = as_path("path", path)
     check_writable(target)
+    tensors, metadata = contents(model, extras, training)
+    with replacing(target) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {target!r}: {error}") from error
+
+
+def contents(model: Layer, extras: Any, training: Any) -> tuple[dict[str, Array], dict[str, str]]:
+    """The tensors and metadata of a file; a TypeError where there is something that it cannot hold."""
+    from . import __version__
+
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer, got {model!r}")
     tensors = {f"params/{name}": array for name, array in model.params.items()}
@@ -282,12 +292,8 @@ def write(path: Any, model: Layer, extras: Any = None, training: Any = None) -> 
     if training is not None:
         arrays: list[Array] = []
         metadata["training"] = json.dumps(flattened(training, arrays))
-        tensors |= {f"training/{k}": np.ascontiguousarray(array) for k, array in enumerate(arrays)}
-    with replacing(target) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {target!r}: {error}") from error
+        tensors |= {f"training/{k}": np.asarray(array, order="C") for k, array in enumerate(arrays)}
+    return tensors, metadata
 
 
 def as_path(name: str, value: Any) -> str:
@@ -340,7 +346,8 @@ def replacing(target: str) -> Iterator[Path]:
             temporary.unlink()
         raise
     if os.name == "posix":
-        _to_disk(path.parent)
+        with suppress(OSError):  # a folder that may be written to but not read: the file is in its place already
+            _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:
@@ -372,7 +379,7 @@ def _check_keys(value: Any) -> None:
 
 
 def flattened(value: Any, arrays: list[Array]) -> Any:
-    """``value`` as JSON can hold it: arrays are moved to ``arrays``, and their place is kept."""
+    """``value``, the state of a run, as JSON can hold it: arrays are moved to ``arrays``, and their place is kept."""
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return {"$array": len(arrays) - 1}
@@ -381,8 +388,13 @@ def flattened(value: Any, arrays: list[Array]) -> Any:
     if isinstance(value, list):
         return [flattened(entry, arrays) for entry in value]
     if isinstance(value, Mapping):
-        return {str(key): flattened(entry, arrays) for key, entry in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"a state must have strings as keys, got {wrong[0]!r}")
+        return {key: flattened(entry, arrays) for key, entry in value.items()}
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is not None and not isinstance(plain, (bool, int, float, str)):
+        raise TypeError(f"a state must be made of numbers, strings, lists, dicts and arrays, got {value!r}")
+    return plain
 
 
 def restored(value: Any, arrays: Mapping[str, Array]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ._arrays import as_checkpoint, as_flag, as_size
 from .callbacks import Callback, StopAfter, TrainingWarning
-from .checkpoint import check_kind, described
+from .checkpoint import as_bits, as_count, as_history, as_like, check_best, check_kind, described
 from .checkpoint import resume as go_on_from
 from .data import Batch, as_batch, batches
 from .files import as_path
@@ -49,9 +49,9 @@ class Best:
 
     def checked(self, kept: dict[str, Any], model: Any) -> dict[str, Any]:
         """What was kept of another run, if it fits this model; else a ValueError."""
-        buffers = {name: _as_like(name, kept["buffers"][name], array) for name, array in self.buffers.items()}
-        epoch = None if kept["epoch"] is None else as_size("epoch", kept["epoch"], 0)
-        params = _as_like("the best weights", kept["params"], model.params.flat)
+        buffers = {name: as_like(name, kept["buffers"][name], array) for name, array in self.buffers.items()}
+        epoch = None if kept["epoch"] is None else as_count("epoch", kept["epoch"])
+        params = as_like("the best weights", kept["params"], model.params.flat)
         return {"params": params, "buffers": buffers, "value": float(kept["value"]), "epoch": epoch}
 
     def restore(self, model: Any) -> None:
@@ -80,7 +80,8 @@ class Run:
     monitor : str
         Name of the measure that decides which weights are best.
     monitored : float
-        Its value after the last epoch, negative where larger is better.
+        Its value after the last epoch, negative where larger is better; inf where it is not finite, so that such an
+        epoch is never the best.
     is_resumed : bool
     stopped : str
         Why the run is to end; empty while it goes on.
@@ -160,8 +161,8 @@ class Run:
         """A bar over the updates of all epochs, or over what else is known to end the run."""
         limits = [callback for callback in self.callbacks if isinstance(callback, StopAfter)]
         ends = [limit.steps for limit in limits if limit.steps is not None]
-        if self.epochs is not None and hasattr(self.train, "__len__"):
-            ends.append(len(self.train) * self.epochs)
+        if self.epochs is not None and (count := _count(self.train)) is not None:
+            ends.append(count * self.epochs)
         seconds = [limit.seconds for limit in limits if limit.seconds is not None and not ends]
         return Progress(shown, min(ends, default=None), self.step, began, min(seconds, default=None))
 
@@ -173,7 +174,7 @@ class Run:
         began = time.perf_counter()
         if self._epoch_seed is None:
             self._epoch_seed = int(self.rng.integers(2**63))
-        for batch in islice(_open(self.train, self._epoch_seed), self.done, None):
+        for batch in self._to_come(_open(self.train, self._epoch_seed)):
             self._is_whole = False
             if not self._update(as_batch(batch)):
                 return
@@ -187,6 +188,14 @@ class Run:
         if not self.done:
             raise ValueError(f"train must give at least one batch in every epoch, gave none in epoch {self.epoch}")
         self._end_epoch(bar, began)
+
+    def _to_come(self, source: Iterator[Any]) -> Iterator[Any]:
+        """The batches of the epoch that a resumed run has not made yet."""
+        count = sum(1 for _ in islice(source, self.done))
+        if count < self.done:
+            wanted = f"the batches of the run that is resumed, at least {self.done} in epoch {self.epoch}"
+            raise ValueError(f"train must give {wanted}, gave {count}")
+        return source
 
     def _mean(self, name: str) -> float:
         """Mean over the epoch so far."""
@@ -232,15 +241,15 @@ class Run:
     def _diverged(self, what: str) -> bool:
         """Stop, warn, and go back to the best weights."""
         where = _blame(self.model.params, self.grads)
+        self.stop(f"diverged at step {self.step}: {what}")
+        self.grads, self._is_whole = None, False
+        self.restore_best()
         warnings.warn(
             f"training diverged at step {self.step}: {what}; {where}. The model has its best weights, those "
             f"{self.best.moment}. Lower the learning rate, or clip the gradient",
             TrainingWarning,
             stacklevel=6,
         )
-        self.stop(f"diverged at step {self.step}: {what}")
-        self.grads, self._is_whole = None, False
-        self.restore_best()
         return False
 
     def _end_epoch(self, bar: Progress, began: float) -> None:
@@ -257,8 +266,8 @@ class Run:
         bar.validated(values)
         self._is_whole = False
         self.history.append(values | {"seconds": time.perf_counter() - began})
-        self.monitored = -values[self.monitor] if self._maximize else values[self.monitor]
-        if not self.monitored < math.inf and sum(not math.isfinite(v) for v in self.history[self.monitor]) == 1:
+        self.monitored = self._to_least(values[self.monitor])
+        if self.monitored == math.inf and sum(not math.isfinite(v) for v in self.history[self.monitor]) == 1:
             warnings.warn(
                 f"{self.monitor} is {values[self.monitor]} after epoch {self.epoch}, at step {self.step}: no such "
                 f"epoch is the best. The best weights are those {self.best.moment}. Look for NaN in the data, or lower "
@@ -276,6 +285,10 @@ class Run:
         self._clear()
         self._tell("after_epoch")
         self._is_whole = True
+
+    def _to_least(self, value: float) -> float:
+        """What is monitored as a number of which less is better; inf where it is not finite."""
+        return (-value if self._maximize else value) if math.isfinite(value) else math.inf
 
     def get_state(self) -> dict[str, Any]:
         """All that a resumed run needs besides the model and the arguments of `fit`: numbers, strings, arrays."""
@@ -296,7 +309,7 @@ class Run:
 
     def _remembering(self) -> list[Callback]:
         """The callbacks that have a state."""
-        return [callback for callback in self.callbacks if callback.get_state()]
+        return [callback for callback in self.callbacks if type(callback).get_state is not Callback.get_state]
 
     def set_state(self, state: dict[str, Any], apply: Callable[[Any], None]) -> None:
         """Go on from the state that `get_state` gave, ``apply`` giving the model its weights.
@@ -312,53 +325,27 @@ class Run:
         moments = state["optimizer"]["state"]
         for name in set(moments) - {"t", "lr"}:
             if moments[name] is not None:
-                _as_like(f"the optimizer's {name}", moments[name], self.model.params.flat)
+                as_like(f"the optimizer's {name}", moments[name], self.model.params.flat)
+        as_count("t", moments["t"])
         best = self.best.checked(state["best"], self.model)
-        place = {name: as_size(name, state[name], 0) for name in ("epoch", "step", "done")} | {
-            "carried": state["carried"]
-        }
-        seed = None if state["epoch_seed"] is None else as_size("epoch_seed", state["epoch_seed"], 0)
+        epoch, step = as_count("epoch", state["epoch"]), as_count("step", state["step"])
+        done, carried = as_count("done", state["done"], step), state["carried"]
+        seed = None if state["epoch_seed"] is None else as_count("epoch_seed", state["epoch_seed"])
         sums = {name: float(state["sums"][name]) for name in self._sums}
         names = ("loss", "grad_norm", "lr", *self._validated, "seconds")
-        history = _as_history(state["history"], place["epoch"], names)
-        rng = _as_bits(state["rng"], self.rng)
+        history = as_history(state["history"], epoch, names)
+        check_best(best, self.monitor, list(map(self._to_least, history.get(self.monitor, ()))))
+        rng = as_bits(state["rng"], self.rng)
         self.optimizer.set_state(moments)
         for kept, owner in zip((state["schedule"], *kept_callbacks), (self.schedule, *callbacks), strict=True):
-            if isinstance(owner, (ReduceOnPlateau, Callback)):
+            if owner is not None and hasattr(owner, "set_state"):
                 owner.set_state(kept["state"])
         apply(self.model)
-        vars(self).update(place, _epoch_seed=seed, _sums=sums, history=history)
+        self.epoch, self.step, self.done, self.carried = epoch, step, done, carried
+        self._epoch_seed, self._sums, self.history = seed, sums, history
         vars(self.best).update(best)
         self.rng.bit_generator.state = rng
         self.is_resumed = True
-
-
-def _as_like(name: str, value: Any, array: Array) -> Array:
-    """``value`` if it is an array like ``array``, or a ValueError."""
-    if not isinstance(value, np.ndarray) or value.shape != array.shape or value.dtype != array.dtype:
-        raise ValueError(f"{name} must hold {array.dtype} {array.shape}, as the model does")
-    return value
-
-
-def _as_history(kept: dict[str, Any], epochs: int, names: Sequence[str]) -> History:
-    """The history that was kept, if it has the measures of this run; else a ValueError."""
-    history = History({name: list(map(float, values)) for name, values in kept["values"].items()})
-    if history and set(history) != set(names):
-        wanted = f"those of the run that is resumed, which measured {', '.join(history)}"
-        raise ValueError(f"validation and metrics must be {wanted}, got {', '.join(names)}")
-    if any(len(values) != epochs for values in history.values()):
-        raise ValueError(f"the history must have {epochs} epochs")
-    history.best_epoch = None if kept["best_epoch"] is None else as_size("best_epoch", kept["best_epoch"], 0)
-    return history
-
-
-def _as_bits(kept: Any, rng: np.random.Generator) -> Any:
-    """``kept`` if it is the state of a generator like ``rng``, or a ValueError."""
-    bits = type(rng.bit_generator)
-    if kept["bit_generator"] != bits.__name__:
-        raise ValueError(f"seed must be a generator of {kept['bit_generator']}, as in the run that is resumed")
-    bits().state = kept
-    return kept
 
 
 def _monitor(monitor: str | None, names: Sequence[str]) -> str:
@@ -434,16 +421,27 @@ def _as_source(name: str, data: Any, size: int, shuffle: bool) -> Any:
     if isinstance(data, tuple):
         if not 2 <= len(data) <= 3:
             raise ValueError(f"{name} must be (x, y) or (x, y, lengths), or give batches, got {len(data)} values")
-        return batches(*data, size=size, shuffle=shuffle)
+        try:
+            return batches(*data, size=size, shuffle=shuffle)
+        except (TypeError, ValueError) as error:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{error} ({name})") from error
     if callable(data):
         return data
     if not isinstance(data, Iterable):
         raise TypeError(f"{name} must be a tuple (x, y), or give batches, got {type(data).__name__}")
     if isinstance(data, Iterator):
         raise TypeError(f"{name} must give batches in every epoch: pass a list or a function, not a generator")
-    if isinstance(data, Sized) and not len(data):
+    if _count(data) == 0:
         raise ValueError(f"{name} must give at least one batch in every epoch, got an empty {type(data).__name__}")
     return data
+
+
+def _count(source: Any) -> int | None:
+    """Batches of an epoch; None where the source does not know, though it may have a ``__len__`` that says so."""
+    try:
+        return len(source)
+    except TypeError:
+        return None
 
 
 def _open(source: Any, seed: int | None) -> Iterator[Any]:

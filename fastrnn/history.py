@@ -98,7 +98,7 @@ class History(dict[str, list[float]]):
             axes.axvline(self.best_epoch + 1, color="grey", linestyle=":", label="best")
         if measure not in _TITLES:
             axes.legend(frameon=False)
-        axes.set_title(_TITLES.get(measure, measure))
+        axes.set_title(_TITLES.get(measure, measure), parse_math=False)  # a name with $ is a name
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -10,8 +10,8 @@ from types import FrameType, TracebackType
 class Interrupts:
     """Within ``with``, the first Ctrl-C is kept until `check` raises it as KeyboardInterrupt; a second one strikes.
 
-    What is still kept at the end is raised there. Works in the main thread, where Python's own handler is in place;
-    elsewhere signals are left alone.
+    What is still kept at the end is raised there. Works in the main thread, where Python's own handler is in place, or
+    that of another ``with`` around this one, which then checks for the same Ctrl-C; elsewhere signals are left alone.
 
     Examples
     --------
@@ -28,12 +28,17 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.pending = self._installed = False
+        self._keeper = self  # who keeps the Ctrl-C: this one, or one around it
 
     def __enter__(self) -> Interrupts:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._keep)
-            self._installed = True
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            keeper = getattr(handler, "__self__", None)
+            if isinstance(keeper, Interrupts):
+                self._keeper = keeper
+            elif handler is signal.default_int_handler:
+                signal.signal(signal.SIGINT, self._keep)
+                self._installed = True
         return self
 
     def __exit__(
@@ -52,6 +57,6 @@ class Interrupts:
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt that was kept, if there is one."""
-        if self.pending:
-            self.pending = False
+        if self._keeper.pending:
+            self._keeper.pending = False
             raise KeyboardInterrupt

@@ -15,6 +15,7 @@ class Progress:
     Parameters
     ----------
     shown : bool
+        Nothing is where the program has no stderr.
     updates : int or None
         Of the whole run, where they are known beforehand.
     done : int
@@ -28,7 +29,7 @@ class Progress:
     def __init__(self, shown: bool, updates: int | None, done: int, began: float, seconds: float | None = None):
         self._bar: Any = None
         self._is_timed = seconds is not None
-        if shown:
+        if shown and sys.stderr is not None:
             from tqdm import tqdm
 
             kind: dict[str, Any] = {"total": updates, "initial": done, "unit": "update"}

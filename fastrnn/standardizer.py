@@ -67,7 +67,10 @@ class Standardizer:
             apart = rows - rough
             rest = apart.mean(axis=0)  # the sum of many rows is off by far more than one rounding
             apart -= rest
-            mean, deviation = rough + rest, np.sqrt(np.square(apart, out=apart).mean(axis=0))
+            largest = np.abs(apart).max(axis=0)
+            unit = np.where((largest > 0) & (largest < 1), largest, 1.0)  # squares of small numbers would be none
+            apart /= unit
+            mean, deviation = rough + rest, unit * np.sqrt(np.square(apart, out=apart).mean(axis=0))
         if len(wrong := np.flatnonzero(~np.isfinite(mean + deviation))):
             got = f"up to {np.abs(rows[:, wrong[0]]).max():.3g} in column {self._label(wrong[0])}"
             raise ValueError(f"x must hold numbers whose deviation is finite, got {got}")
@@ -102,14 +105,17 @@ class Standardizer:
     def from_dict(cls, values: dict[str, Any]) -> Standardizer:
         """The standardizer that `to_dict` described."""
         scaler = cls(values.get("columns"))
-        scaler.mean_, scaler.scale_ = (np.array(values[key], np.float64) for key in ("mean", "scale"))
-        if scaler.mean_.ndim != 1 or scaler.mean_.shape != scaler.scale_.shape or not np.all(scaler.scale_ > 0):
-            raise ValueError("values must hold a mean and a scale above 0 for every column")
+        mean, scale = (np.array(values[key], np.float64) for key in ("mean", "scale"))
+        if mean.ndim != 1 or mean.shape != scale.shape or not np.all(np.isfinite([mean, scale]) & (scale > 0)):
+            raise ValueError("values must hold a mean and a scale above 0 for every column, all of them finite")
+        if scaler.columns is not None and len(scaler.columns) != len(mean):
+            raise ValueError(f"values must hold as many columns as means, {len(mean)}, got {len(scaler.columns)}")
+        scaler.mean_, scaler.scale_ = mean, scale
         return scaler
 
     def _all_rows(self, x: Any, lengths: Any) -> Array:
         """(R, D) float64, all finite."""
-        if _is_ragged(x):
+        if _is_ragged("x", x):
             if lengths is not None:
                 raise ValueError("lengths must be None where x is a list")
             parts = [self._finite(f"x[{k}]", a) for k, a in enumerate(x)]
@@ -127,7 +133,7 @@ class Standardizer:
 
     def _each(self, name: str, x: Any, change: Callable[[Array], Array], check: bool) -> Any:
         self._check_fitted()
-        if _is_ragged(x):
+        if _is_ragged(name, x):
             return [self._each(f"{name}[{k}]", a, change, check) for k, a in enumerate(x)]
         array = np.asarray(x)
         rows = _matrix(name, array)
@@ -163,9 +169,9 @@ class Standardizer:
             raise ValueError(f"{name} must hold finite numbers, got {rows[row, column]} in {where}{more}")
 
 
-def _is_ragged(x: Any) -> bool:
+def _is_ragged(name: str, x: Any) -> bool:
     """Whether x is a list of arrays (T_n, D)."""
-    return isinstance(x, (list, tuple)) and any(np.ndim(v) > 1 for v in x[:1])
+    return isinstance(x, (list, tuple)) and any(as_array(f"{name}[0]", v).ndim > 1 for v in x[:1])
 
 
 def _matrix(name: str, x: Any) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import as_size
+from ._arrays import as_number, as_size
 from .init import as_generator
 from .layers import as_indices
 
@@ -53,11 +53,12 @@ class Vocabulary:
 
     def decode(self, indices: Any) -> str:
         """The text of these indices."""
-        return "".join(map(chr, self._points[as_indices("indices", indices, len(self))]))
+        points = self._points[as_indices("indices", indices, len(self))]
+        return points.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def _code_points(text: str) -> Array:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def python_corpus() -> str:
@@ -116,7 +117,8 @@ def ngram_bits(train: Array, held_out: Array, size: int, order: int) -> float:
     >>> round(ngram_bits(text, text[:100], 2, 1), 2), ngram_bits(text, text[:100], 2, 3) < 0.01
     (1.0, True)
     """
-    order = as_size("order", order)
+    size, order = as_size("size", size), as_size("order", order)
+    train, held_out = as_indices("train", train, size), as_indices("held_out", held_out, size)
     if len(held_out) < 2:
         raise ValueError(f"held_out must hold at least 2 characters, got {len(held_out)}")
     lead = train[max(len(train) - order, 0) :]
@@ -183,8 +185,8 @@ def sample(model: Any, prompt: Any, count: int, *, temperature: float = 1.0, see
     >>> sample(model, [1, 2], 5, temperature=0.5, seed=0).shape
     (5,)
     """
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be at least 0 and finite, got {temperature!r}")
+    if (temperature := as_number("temperature", temperature)) < 0:
+        raise ValueError(f"temperature must be at least 0, got {temperature!r}")
     prompt = as_indices("prompt", prompt, model.output_size)
     if prompt.ndim != 1 or not prompt.size:
         raise ValueError(f"prompt must have shape (P,) with P at least 1, got {prompt.shape}")
@@ -201,6 +203,8 @@ def sample(model: Any, prompt: Any, count: int, *, temperature: float = 1.0, see
 
 def _draw(logits: Array, temperature: float, rng: np.random.Generator) -> int:
     """An index with probability softmax(logits / temperature)."""
+    if not math.isfinite(logits.max()):
+        raise ValueError(f"model must give logits of which the largest is finite, got {logits.max()}")
     if temperature == 0:
         return int(logits.argmax())
     weights = np.exp((logits - logits.max()) / temperature).cumsum()

@@ -46,8 +46,8 @@ def windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
 
 def endless_windows(x: Array, y: Array, T: int) -> Iterator[tuple[Array, Array, bool]]:
     """`windows` again and again."""
-    if not x.shape[1]:
-        raise ValueError(f"x must have at least one step, got shape {x.shape}")
+    if not len(TextBatches(x, y, T)):
+        raise ValueError(f"x must have at least one step, got shape {np.shape(x)}")
     while True:
         yield from windows(x, y, T)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -14,7 +15,7 @@ from toolkit import make_model, sequences, train
 import fastrnn
 from fastrnn import GRU, Callback, Checkpoint, Dense, EarlyStopping, Embedding, Sequential, StopAfter
 from fastrnn.data import text_batches
-from fastrnn.losses import SoftmaxCrossEntropy
+from fastrnn.losses import Accuracy, SoftmaxCrossEntropy
 from fastrnn.optim import SGD, Adam, AdamW, RMSprop
 from fastrnn.schedules import Cosine, ReduceOnPlateau, Warmup
 
@@ -348,6 +349,185 @@ def test_what_cannot_be_written_is_told_before_any_training(tmp_path):
         with pytest.raises(error, match=f"^cannot write to {re.escape(repr(str(place)))}: {message}"):
             train(model, callbacks=[Checkpoint(place)])
     assert np.array_equal(model.params.flat, before)
+
+
+class Rates:
+    """A schedule that goes on by itself."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, step):
+        self.asked += 1
+        return 0.1 / self.asked
+
+    def get_state(self):
+        return {"asked": self.asked}
+
+    def set_state(self, state):
+        self.asked = state["asked"]
+
+
+def test_a_schedule_of_ones_own_is_remembered(path):
+    whole = train(schedule=Rates())
+    with pytest.raises(BreakError):
+        train(schedule=Rates(), callbacks=[Checkpoint(path, steps=3), BreakAt(7)])
+    same(whole, train(make_model(seed=9), schedule=Rates(), resume=path))
+
+
+def test_a_schedule_may_be_a_function_of_pythons(path):
+    rates = [0.1 / (k + 1) for k in range(16)]
+    whole = train(schedule=rates.__getitem__, callbacks=[Checkpoint(path, epochs=3)])
+    same(whole, train(make_model(seed=9), schedule=rates.__getitem__, resume=path))
+
+
+class Memory(Callback):
+    """Remembers something, which is nothing at first."""
+
+    def __init__(self, first=None):
+        self.kept = {} if first is None else {"first": first}
+
+    def after_epoch(self, run):
+        self.kept[f"epoch {run.epoch}"] = run.step
+
+    def get_state(self):
+        return self.kept
+
+    def set_state(self, state):
+        self.kept = dict(state)
+
+
+def test_what_a_callback_remembers_may_be_nothing_at_first(path):
+    train(epochs=2, callbacks=[Memory(), Checkpoint(path)])
+    memory = Memory()
+    train(epochs=3, callbacks=[memory], resume=path)
+    assert memory.kept == {"epoch 1": 4, "epoch 2": 8, "epoch 3": 12}
+
+
+@pytest.mark.parametrize(
+    "value", [np.array(3.0), np.zeros((0, 2)), np.arange(6)[::2], (1, (2.5, None)), "\ud800"], ids=str
+)
+def test_what_a_callback_remembers_comes_back(path, value):
+    train(epochs=1, callbacks=[Memory(value), Checkpoint(path)])
+    memory = Memory()
+    train(epochs=1, callbacks=[memory], resume=path)
+    found = memory.kept["first"]
+    assert type(found) is type(value)
+    assert np.shape(found) == np.shape(value) if isinstance(value, np.ndarray) else found == value
+    assert not isinstance(value, np.ndarray) or (found.dtype == value.dtype and np.array_equal(found, value))
+
+
+class Unknown(Dense):
+    """A layer that no file can name."""
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "message"),
+    [
+        (make_model(), {1: "a"}, "^a state must have strings as keys, got 1"),
+        (make_model(), {1, 2}, "^a state must be made of numbers, strings, lists, dicts and arrays, got {1, 2}"),
+        (Unknown(2, 3, seed=0), None, "^model must be made of fastrnn's layers, or of registered ones, got a Unknown"),
+    ],
+)
+def test_what_no_file_can_hold_is_told_before_any_training(path, model, first, message):
+    before = model.params.flat.copy()
+    with pytest.raises(TypeError, match=message):
+        train(model, callbacks=[Memory(first), Checkpoint(path)])
+    assert np.array_equal(model.params.flat, before)
+    assert not path.exists()
+
+
+def test_another_monitor_is_not_resumed(path):
+    options = {"metrics": {"accuracy": Accuracy()}, "epochs": 2}
+    train(callbacks=[Checkpoint(path)], monitor="val_accuracy", maximize=True, **options)
+    message = r"^monitor and maximize must be those of the run that is resumed, best at -0\.\d+ after epoch \d, got '"
+    for other in ({}, {"monitor": "val_accuracy"}, {"monitor": "loss"}):
+        model = make_model(seed=9)
+        before = model.params.flat.copy()
+        with pytest.raises(ValueError, match=message):
+            train(model, resume=path, **options, **other)
+        assert np.array_equal(model.params.flat, before)
+    train(resume=path, monitor="val_accuracy", maximize=True, **options)
+
+
+def test_fewer_batches_are_not_resumed(path):
+    x, y, lengths = sequences()
+    data = [(x[k : k + 4], y[k : k + 4], lengths[k : k + 4]) for k in range(0, 40, 4)]
+    with pytest.raises(BreakError):
+        train(train=data, callbacks=[Checkpoint(path, steps=7), BreakAt(8)])
+    message = "^train must give the batches of the run that is resumed, at least 7 in epoch 0, gave 3"
+    with pytest.raises(ValueError, match=message):
+        train(train=data[:3], resume=path)
+
+
+def state_with(path, change, **options):
+    """Write the checkpoint of a run within its second epoch again, its state changed."""
+    with pytest.raises(BreakError):
+        train(callbacks=[Checkpoint(path, steps=1), BreakAt(7)], **options)
+    saved = fastrnn.files.read(path)
+    state = fastrnn.files.restored(saved.training, saved.tensors)
+    change(state)
+    fastrnn.files.write(path, make_model(seed=9), None, state)
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30, 10**400], ids=["2**63", "10**30", "10**400"])
+@pytest.mark.parametrize("key", ["epoch", "step", "done", "epoch_seed", "t"])
+def test_numbers_too_large_to_count_are_refused(path, key, value):
+    state_with(path, lambda state: (state["optimizer"]["state"] if key == "t" else state).update({key: value}))
+    model = make_model()
+    before = model.params.flat.copy()
+    with pytest.raises(ValueError, match=f"^{key} must be at most .*, got {value} "):
+        train(model, resume=path)
+    assert np.array_equal(model.params.flat, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(done=7), "^done must be at most 6, got 7"),
+        (lambda state: state["history"].update(values={}), "^the history must have 1 epochs"),
+        (lambda state: state["history"].update(best_epoch=1), "^best_epoch must be at most 0, got 1"),
+        (lambda state: state["best"].update(epoch=1), "must hold a training's state, got a broken one: IndexError"),
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(path, change, message):
+    state_with(path, change)
+    with pytest.raises(ValueError, match=message):
+        train(resume=path)
+
+
+def test_a_state_without_end_is_refused(path):
+    from safetensors.numpy import save_file
+
+    tensors, metadata = fastrnn.files.contents(make_model(), None, None)
+    save_file(tensors, path, metadata | {"training": "[" * 900 + "]" * 900})
+    with pytest.raises(ValueError, match="must hold a training's state, got a broken one: RecursionError"):
+        train(resume=path)
+
+
+@pytest.mark.parametrize("value", [-1, 625, 2**31 - 1])
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox])
+def test_a_generator_that_would_read_beyond_its_numbers_is_refused(path, bits, value):
+    def change(state):
+        inner, key = (state["rng"]["state"], "pos") if bits is np.random.MT19937 else (state["rng"], "buffer_pos")
+        inner[key] = value
+
+    state_with(path, change, seed=np.random.Generator(bits(3)))
+    with pytest.raises(ValueError, match=rf"^the generator's (buffer_)?pos must be at (least|most) \d+, got {value}"):
+        train(resume=path, seed=np.random.Generator(bits(3)))
+
+
+def test_the_file_stays_in_its_folder(tmp_path, monkeypatch):
+    class Wander(Callback):
+        def after_epoch(self, run):
+            os.chdir(tmp_path / "b")
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    train(epochs=2, callbacks=[Wander(), Checkpoint("run")])
+    assert fastrnn.files.read(tmp_path / "a" / "run").training["epoch"] == 2
+    assert os.listdir(tmp_path / "b") == []
 
 
 def test_limits_do_not_outlive_a_run(path):

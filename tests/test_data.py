@@ -250,14 +250,23 @@ def test_a_constant_column_of_many_rows_becomes_zero(dtype):
     assert scaler.scale_[1] == pytest.approx(float(exact.std()), rel=1e-12)
 
 
+def test_numbers_whose_squares_are_none_are_standardised():
+    x = np.random.default_rng(0).normal(size=(50, 2)) * [1e-300, 1.0]
+    scaler = Standardizer().fit(x)
+    assert np.allclose(scaler.scale_ / [1e-300, 1.0], (x / [1e-300, 1.0]).std(axis=0), rtol=1e-12)
+
+
 def test_a_standardizer_in_json():
     scaler = Standardizer(["a", "b"]).fit(np.array([[1.0, 2.0], [3.0, 7.0], [0.1, 0.2]]))
     again = Standardizer.from_dict(json.loads(json.dumps(scaler.to_dict())))
     x = np.array([[0.3, 0.7]])
     assert np.array_equal(again.transform(x), scaler.transform(x))
     assert again.columns == ("a", "b")
-    with pytest.raises(ValueError, match="scale above 0"):
-        Standardizer.from_dict({"mean": [0.0], "scale": [0.0]})
+    for mean, scale in ((0.0, 0.0), (0.0, np.inf), (np.nan, 1.0), (np.inf, 1.0)):
+        with pytest.raises(ValueError, match="scale above 0 for every column, all of them finite"):
+            Standardizer.from_dict({"mean": [mean], "scale": [scale]})
+    with pytest.raises(ValueError, match=r"^values must hold as many columns as means, 1, got 2"):
+        Standardizer.from_dict({"mean": [0.0], "scale": [1.0], "columns": ["a", "b"]})
 
 
 @pytest.mark.parametrize(("inputs", "horizon", "stride"), [(3, 1, 1), (4, 2, 3), (1, 1, 1), (7, 3, 2)])
@@ -294,6 +303,10 @@ NAN = np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 4.0]])
         (lambda: pad([[1]], value="a"), TypeError, "^value must be a number, got 'a'"),
         (lambda: pad([np.ones((0, 2)), np.ones((1, 3))]), ValueError, r"^sequences\[0\] must have features.*\[1\]"),
         (lambda: pad("text"), TypeError, "^sequences must be a list of arrays, got str"),
+        (lambda: pad([[1], [[1, 2], [3]]]), ValueError, r"^sequences\[1\] must be one array, got lists of different"),
+        (lambda: batches([[[1, 2], [3]]], [0]), ValueError, r"^x\[0\] must be one array, got lists of different"),
+        (lambda: batches([1, [2, 3]], [0, 1]), ValueError, "^x must be one array, got lists of different lengths"),
+        (lambda: Standardizer().fit([[[1, 2], [3]]]), ValueError, r"^x\[0\] must be one array, got lists of"),
         (lambda: pad([1, 2]), ValueError, r"^sequences\[0\] must be an array with a row per step"),
         (lambda: truncate([[1]], -1), ValueError, "^T must be at least 0"),
         (lambda: batches(np.ones((3, 2)), np.ones(4)), ValueError, "^y must have as many rows as x, 3, got 4"),

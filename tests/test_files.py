@@ -325,6 +325,20 @@ def test_an_error_leaves_the_file_that_was_there(path, monkeypatch, failure):
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only there folders are brought to the disk")
+def test_a_folder_that_may_be_written_to_but_not_read(path, monkeypatch):
+    def no_folders(name, flags, *mode):
+        if os.path.isdir(name):
+            raise PermissionError(13, "Permission denied", str(name))
+        return opened(name, flags, *mode)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", no_folders)  # as for anyone but root
+    fastrnn.save(path, LSTM(1, 1))
+    monkeypatch.undo()
+    assert repr(fastrnn.load(path)) == "LSTM(1, 1)"
+
+
 def test_a_file_is_replaced_behind_a_link(path, tmp_path):
     link = tmp_path / "link"
     fastrnn.save(path, LSTM(1, 1))
@@ -383,7 +397,8 @@ def test_a_file_that_may_not_be_written_to_is_found_before_any_work(path, monkey
 def test_best_weights_that_are_none(path):
     """Whatever stands where a checkpoint has its best weights."""
     W_and_b = {"params/W": W, "params/b": B, "training/0": {**B, "data_offsets": [8, 12]}}
-    for best in ({"$array": 0}, {"$array": 1}, {"params": {"$array": 0}, "buffers": []}, [], None):
+    deep = json.loads("[" * 900 + "]" * 900)
+    for best in (deep, {"$array": 0}, {"$array": 1}, {"params": {"$array": 0}, "buffers": []}, [], None):
         header = {"__metadata__": metadata(DENSE, training=json.dumps({"best": best})), **W_and_b}
         path.write_bytes(raw(header, bytes(12)))
         with pytest.raises(ValueError, match=f"^{re.escape(repr(str(path)))} must h"):

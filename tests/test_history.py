@@ -39,6 +39,12 @@ def test_the_plot_shows_training_beside_validation(tmp_path):
         History().plot()
 
 
+def test_the_name_of_a_measure_is_no_formula(tmp_path):
+    history = History()
+    history.append({"loss": 1.0, "val_loss": 1.0, "val_in $\\US$": 3.0})
+    assert history.plot(tmp_path / "history.png").axes[1].get_title() == "in $\\US$"
+
+
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"^History\.plot needs matplotlib: pip install matplotlib"):

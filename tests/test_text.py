@@ -79,6 +79,10 @@ def test_ngram_bits_of_what_is_certain_and_of_noise():
     assert ngram_bits(periodic, periodic, 4, 3) < 0.01
     with pytest.raises(ValueError, match=r"^held_out must hold at least 2 characters, got 1"):
         ngram_bits(noise, noise[:1], 4, 1)
+    with pytest.raises(ValueError, match=r"^held_out must lie in 0\.\.3, got 4"):
+        ngram_bits(noise, noise[:9] + 4 * (noise[:9] == 0), 4, 1)
+    with pytest.raises(TypeError, match=r"^train must hold integers, got float64"):
+        ngram_bits(noise / 2, noise, 4, 1)
 
 
 def model() -> Sequential:
@@ -105,6 +109,15 @@ def test_temperature_zero_takes_the_likeliest_of_the_call(backend):
     assert logits[0, 2:-1].argmax(axis=1).tolist() == drawn.tolist()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_nothing_is_drawn_from_what_is_not_finite(value, temperature):
+    broken = model()
+    broken.params["2.b"][3] = value
+    with pytest.raises(ValueError, match=f"^model must give logits of which the largest is finite, got {value}"):
+        sample(broken, [1], 3, temperature=temperature, seed=0)
+
+
 def test_sampling_is_seeded():
     assert np.array_equal(sample(model(), [1], 20, seed=4), sample(model(), [1], 20, seed=4))
     assert not np.array_equal(sample(model(), [1], 20, seed=4), sample(model(), [1], 20, seed=5))
@@ -117,8 +130,9 @@ def test_sampling_is_seeded():
         (([[1]], 3), {}, ValueError, r"^prompt must have shape \(P,\)"),
         (([5], 3), {}, ValueError, r"^prompt must lie in 0\.\.4, got 5"),
         (([1], 3), {"temperature": -1.0}, ValueError, "^temperature must be at least 0"),
-        (([1], 3), {"temperature": math.nan}, ValueError, "^temperature must be at least 0"),
-        (([1], 3), {"temperature": math.inf}, ValueError, "^temperature must be at least 0"),
+        (([1], 3), {"temperature": math.nan}, ValueError, "^temperature must be finite, got nan"),
+        (([1], 3), {"temperature": math.inf}, ValueError, "^temperature must be finite, got inf"),
+        (([1], 3), {"temperature": "hot"}, TypeError, "^temperature must be a number, got 'hot'"),
     ],
 )
 def test_errors_of_sampling(arguments, options, error, message):

@@ -179,6 +179,8 @@ def test_the_same_seed_trains_the_same_model(backend):
         (lambda: streams(np.ones(9), 2), TypeError, "^codes must hold integers, got float64"),
         (lambda: streams(np.arange(9), 0), ValueError, "^N must be at least 1, got 0"),
         (lambda: list(windows(*streams(np.arange(9), 2), 0)), ValueError, "^T must be at least 1, got 0"),
+        (lambda: list(windows(np.arange(5), np.arange(5), 2)), ValueError, r"^x must have shape \(N, L\), got \(5,\)"),
+        (lambda: next(endless_windows([1, 2], [1, 2], 2)), ValueError, r"^x must have shape \(N, L\), got \(2,\)"),
         (lambda: list(windows(np.ones((2, 3)), np.ones((2, 4)), 2)), ValueError, "^y must have the shape of x"),
         (lambda: next(endless_windows(np.ones((2, 0)), np.ones((2, 0)), 2)), ValueError, "^x must have at least one"),
     ],

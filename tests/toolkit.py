@@ -7,12 +7,39 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import GRU, LSTM, BatchNorm, Bidirectional, Dense, Dropout, Sequential
+from fastrnn import GRU, LSTM, BatchNorm, Bidirectional, Callback, Dense, Dropout, Sequential
 from fastrnn.data import batches
 from fastrnn.losses import SoftmaxCrossEntropy
 from fastrnn.optim import Adam
 
 V = 3
+
+
+class Recorder(Callback):
+    """Notes what happens, and what a run looks like then."""
+
+    def __init__(self):
+        self.moments, self.rates, self.grads, self.batches = [], [], [], []
+
+    def begin(self, run):
+        self.moments.append("begin")
+
+    def after_backward(self, run):
+        self.grads.append(run.grads.copy())
+        self.rates.append(run.optimizer.lr)
+        self.batches.append(run.batch)
+
+    def after_step(self, run):
+        self.moments.append(("step", run.step))
+
+    def after_epoch(self, run):
+        self.moments.append(("epoch", run.epoch, run.history["loss"][-1]))
+
+    def interrupted(self, run):
+        self.moments.append("interrupted")
+
+    def end(self, run):
+        self.moments.append("end")
 
 
 def sequences(N: int = 40, T: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
