@@ -18,6 +18,7 @@ elu                 a where a > 0, else alpha*(exp(a) - 1)      1
 ==================  ==========================================  ================
 
 These are ONNX's functions for recurrent operators; hard_sigmoid's numbers are Keras's (ONNX's own are 0.2 and 0.5).
+Slopes come from values: alpha is at least 0 for leaky_relu, thresholded_relu and elu, and not 0 for scaled_tanh.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ class _Formula:
 
 
 def sigmoid(a: Array) -> Array:
-    """Logistic sigmoid, 1 / (1 + exp(-a)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * a))
+    """Logistic sigmoid, 1 / (1 + exp(-a))."""
+    with np.errstate(over="ignore"):  # to infinity, which is right
+        return 1 / (1 + np.exp(-a))
 
 
 def _where(condition: Array, value: Array | float, other: Array | float, like: Array) -> Array:
@@ -133,4 +135,6 @@ def as_function(argument: str, value: Any) -> Function:
     numbers = [float(n) for n in numbers] + list(defaults[len(numbers) :])
     if name == "scaled_tanh" and numbers[0] == 0:
         raise ValueError(f"{argument} must have an alpha other than 0 for 'scaled_tanh', got {value!r}")
+    if name in ("leaky_relu", "thresholded_relu", "elu") and numbers[0] < 0:
+        raise ValueError(f"{argument} must have an alpha of at least 0 for {name!r}, got {value!r}")
     return Function(name, *numbers)

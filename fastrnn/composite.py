@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +14,18 @@ from .lookup import Lookup
 from .params import Params, pieces_of
 
 
+def members(layer: Layer) -> Iterator[Layer]:
+    """The layer, and all the layers that it is made of."""
+    yield layer
+    if isinstance(layer, Composite):
+        for part in layer._parts.values():
+            yield from members(part)
+
+
 def check_part(name: str, layer: Layer, whole: str) -> None:
-    """Raise where ``layer`` is part of a larger layer already: its parameters have room in one buffer only."""
-    if layer.params.is_part:
+    """Raise where ``layer`` is part of a larger layer already, itself or, if it is a shallow copy of one that is, by
+    its parts: their parameters have room in one buffer only."""
+    if layer.params.is_part or (isinstance(layer, Composite) and not layer._has_its_parts()):
         raise ValueError(f"{name} must not be part of another {whole}: take a copy.deepcopy of it")
 
 
@@ -42,6 +51,11 @@ class Composite(StatefulLayer):
     def _place(self) -> None:
         for part, piece in self._pieces(self.params.flat):
             part._move(piece)
+
+    def _has_its_parts(self) -> bool:
+        """Whether the parts' parameters are the pieces of this layer's buffer."""
+        pieces = self._pieces(self.params.flat)
+        return all(np.may_share_memory(part.params.flat, piece) for part, piece in pieces if piece.size)
 
     def _move(self, flat: Array) -> None:
         super()._move(flat)

@@ -10,8 +10,10 @@ from ._arrays import as_shape, as_size
 from .activations import NAMES, Function, as_function
 from .layer import Array, Call, StatelessLayer
 from .params import Params
+from .reference import silent
 
 
+@silent
 def softmax(a: Array) -> Array:
     """exp(a) / sum exp(a) over the last axis."""
     e = np.exp(a - a.max(axis=-1, keepdims=True))
@@ -59,12 +61,14 @@ class Activation(StatelessLayer):
     def _config(self) -> dict[str, Any]:
         return {"size": self.input_size, "activation": self.activation, "dtype": self.dtype.name}
 
+    @silent
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Array]:
         outer = tuple("..." for _ in range(max(np.ndim(x), 1) - 1))
         x = as_shape("x", x, self.dtype, (*outer, self.input_size))
         y = softmax(x) if self._function is None else self._function.value(x)
         return y, y
 
+    @silent
     def _adjoint(self, record: Array, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
         y = record
         dy = as_shape("dy", dy, self.dtype, y.shape)

@@ -67,7 +67,12 @@ def check_gradients(
     layer : layer
         Of dtype float64; it is not changed.
     x : array
-        As for ``layer.forward``, as are state, lengths and mask. Where x holds integers it has no gradient.
+        As for ``layer.forward``. Where x holds integers it has no gradient.
+    state : like the state, optional
+        Parts that are None begin as they do in a call without a state, and are left out of the report. When all of it
+        is None, random numbers, unless the layer learns its own.
+    lengths, mask : arrays, optional
+        As for ``layer.forward``.
     entries : int, optional
         Entries of every array that are looked at, drawn at random; all when None. Each takes four forward passes,
         and 16 more where backward and difference are apart.
@@ -123,9 +128,11 @@ class _Problem:
         self.buffers = {name: array.copy() for name, array in layer.buffers.items()}
         y, final, _ = self._forward(None)
         self.is_stateful = bool(_parts(final))
+        if state is not None and not self.is_stateful:
+            raise ValueError(f"state must be None ({layer!r} has no state), got {type(state).__name__}")
         rng = np.random.default_rng([seed, 0])
         if state is not None:
-            self.state = _mapped(lambda part: np.array(part, np.float64), state)
+            self.state = _given(state, final)
         elif any(name.split(".")[-1] == "h0" for name in layer.params):
             self.state = None  # which is what the layer learns
         else:
@@ -157,9 +164,10 @@ class _Problem:
         else:
             (dx, grads), dstate = self.layer.backward(tape, self.dy), None
         found = {} if dx is None else {"x": (self.x, dx)}
-        states = _parts(self.state)
-        for k, pair in enumerate(zip(states, _parts(dstate), strict=True) if states else ()):
-            found["state" if len(states) == 1 else f"state.{k}"] = pair
+        pairs = _pairs(self.state, dstate)
+        for k, (array, gradient) in enumerate(pairs):
+            if array is not None:
+                found["state" if len(pairs) == 1 else f"state.{k}"] = array, gradient
         return found | {name: (array, grads[name]) for name, array in self.layer.params.items()}
 
 
@@ -170,6 +178,25 @@ def _parts(value: Any) -> list[Array]:
     if isinstance(value, (tuple, list)):
         return [array for entry in value for array in _parts(entry)]
     return [value]
+
+
+def _given(state: Any, final: Any) -> Any:
+    """Float64 copies of a state, where it is like ``final``; what is not, the layer will say."""
+    if state is None or final is None:
+        return state
+    if not isinstance(final, (tuple, list)):
+        return np.array(state, np.float64)
+    if not isinstance(state, (tuple, list)) or len(state) != len(final):
+        return state
+    return type(final)(_given(entry, like) for entry, like in zip(state, final, strict=True))
+
+
+def _pairs(state: Any, dstate: Any) -> list[tuple[Any, Array]]:
+    """The arrays of a state, None where it has none, and their gradients."""
+    if isinstance(dstate, (tuple, list)):
+        entries = [None] * len(dstate) if state is None else state
+        return [pair for entry, d in zip(entries, dstate, strict=True) for pair in _pairs(entry, d)]
+    return [] if dstate is None else [(state, dstate)]
 
 
 def _mapped(function: Callable[[Array], Array], value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from ._arrays import as_array, as_checkpoint, as_flag, as_integers, as_lengths, as_mask, as_shape
+from ._arrays import as_array, as_checkpoint, as_flag, as_float, as_integers, as_lengths, as_mask, as_shape
 from .params import Params
 
 Array = np.ndarray
@@ -55,9 +55,12 @@ class Call:
             raise TypeError(f"rng must be a numpy.random.Generator, got {self.rng!r}")
 
     def valid(self, N: int, T: int) -> Array | None:
-        """(T, N) true on the steps that count; None when all do. Raises where lengths or mask do not fit."""
+        """(T, N) true on the steps that count; None when all do. Raises where lengths or mask do not fit.
+
+        It is kept for the backward pass, and not the caller's mask, which may have changed by then.
+        """
         if self.mask is not None:
-            mask = as_mask(self.mask, N, T, self.time_major)
+            mask = as_mask(self.mask, N, T, self.time_major).copy()
             return mask if self.time_major else mask.T
         return None if self.lengths is None else np.arange(T)[:, None] < as_lengths(self.lengths, N, T)
 
@@ -84,13 +87,6 @@ def _call(lengths: Any, mask: Any, time_major: bool) -> Call:
         if time_major is False:
             return _PLAIN
     return Call(lengths, mask, time_major)
-
-
-def _listed(x: Any) -> Any:
-    """x, of which lists have been found to make an array."""
-    if isinstance(x, (list, tuple)):
-        as_array("x", x)
-    return x
 
 
 @dataclass(slots=True, eq=False)
@@ -175,6 +171,14 @@ class Layer:
     def _settle(self, record: Any) -> None:
         """Take over into `buffers` what a training run found; called once the whole run has gone well."""
 
+    def _as_given(self, x: Any) -> Array:
+        """x as an array, which may be the caller's own; lists take the layer's dtype."""
+        if self.takes_integers:
+            return as_integers("x", x)
+        if self.input_size is None or hasattr(x, "dtype"):
+            return as_array("x", x)
+        return as_float("x", x, self.dtype)
+
     def _own(self, tape: Any) -> LayerTape:
         if not isinstance(tape, LayerTape):
             raise TypeError(f"tape must come from this layer's forward, got {type(tape).__name__}")
@@ -204,10 +208,12 @@ def swapped(y: Any) -> Any:
 
 
 def masked(x: Array, valid: Array | None) -> Array:
-    """x (T, N, ...) with zeros where ``valid`` (T, N) is false."""
+    """x (T, N, ...), or a copy of it with zeros where ``valid`` (T, N) is false."""
     if valid is None:
         return x
-    return np.where(valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim)), x, x.dtype.type(0))
+    x = x.copy("K")
+    x[~valid] = 0
+    return x
 
 
 class StatefulLayer(Layer):
@@ -242,7 +248,7 @@ class StatefulLayer(Layer):
         """Run x, a batch or a single sequence: y, final state, record, and whether it was a single one."""
         single = False
         if type(x) is not np.ndarray or x.ndim != 3:
-            x, single = self._batch(_listed(x), call.time_major)
+            x, single = self._batch(self._as_given(x), call.time_major)
         if single and np.ndim(call.mask) == 1:
             call = replace(call, mask=np.expand_dims(call.mask, 1 if call.time_major else 0))
         y, state, record = self._run(x, state, call, keep)
@@ -263,8 +269,8 @@ class StatefulLayer(Layer):
             Integers (N, T) or (T,) where the first layer of a stack is an `Embedding`.
         state : initial state, optional
             h (N, H) for SimpleRNN and GRU, a tuple (h, c) for LSTM, a tuple (forward state, backward state) for
-            Bidirectional, a list with one entry per layer for Sequential (None for a layer without state). Zeros when
-            None. A single sequence has states of one row.
+            Bidirectional, a list with one entry per layer for Sequential (None for a layer without state). When None:
+            zeros, or what a layer with ``trainable_state`` has learned. A single sequence has states of one row.
         lengths : array of int (N,), optional
             Valid steps of every row, 0..T; all T when None. What lies beyond them is never read.
         mask : array of bool (N, T), optional
@@ -386,10 +392,9 @@ class StatelessLayer(Layer):
 
     def _invoke(self, x: Any, call: Call, keep: bool) -> tuple[Array, Any]:
         """y, and what `backward` needs."""
-        x = _listed(x)
+        x = self._as_given(x)
         valid = self._valid(x, call)
-        if valid is not None:
-            x = masked(np.asarray(x), valid)
+        x = masked(x, valid)
         y, record = self._run(x, call, keep, valid)
         if keep:
             self._settle(record)
@@ -450,6 +455,8 @@ class StatelessLayer(Layer):
         input_gradient = as_flag("input_gradient", input_gradient)
         if ends is not None:
             dy = masked(self._as_output("dy", dy, ends.shape), ends)
+        elif hasattr(dy, "dtype"):
+            dy = as_array("dy", dy)
         grads = self._blank_gradients()
         dx = self._adjoint(record, dy, grads, input_gradient)
         if dx is None:

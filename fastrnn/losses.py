@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import backend, flat
-from ._arrays import as_lengths, as_number, as_shape
+from ._arrays import as_array, as_lengths, as_number, as_shape
 from .layers import as_indices, from_rows, is_time_major_view, to_rows
 
 Array = np.ndarray
@@ -81,7 +81,7 @@ class SoftmaxCrossEntropy(Loss):
             A wrong dtype or shape, or a target out of range.
         """
         logits = as_shape("logits", logits, _dtype(logits), _outer(logits, lengths, "V"))
-        targets = np.asarray(targets)
+        targets = as_array("targets", targets)
         if targets.shape != logits.shape[:-1]:
             raise ValueError(f"targets must have shape {logits.shape[:-1]}, got {targets.shape}")
         self._check_classes(logits.shape[-1])
@@ -154,7 +154,7 @@ class _Elementwise(Loss):
 
     def _targets(self, targets: Any, outputs: Array) -> Array:
         """``targets`` as an array of the right shape; the values of its padding are not looked at."""
-        targets = np.asarray(targets)
+        targets = _as_targets(targets, outputs.dtype)
         if targets.shape != outputs.shape:
             raise ValueError(f"targets must have the shape of outputs, {outputs.shape}, got {targets.shape}")
         return targets
@@ -273,7 +273,7 @@ class Quantile(_Elementwise):
             raise ValueError(f"quantiles must lie in (0, 1), got {self.quantiles}")
 
     def _targets(self, targets: Any, outputs: Array) -> Array:
-        targets, Q = np.asarray(targets), len(self.quantiles)
+        targets, Q = _as_targets(targets, outputs.dtype), len(self.quantiles)
         wanted = (*outputs.shape[:-1], outputs.shape[-1] // Q)
         if outputs.shape[-1] % Q:
             raise ValueError(f"outputs must have {Q} columns per target, one per quantile, got shape {outputs.shape}")
@@ -309,7 +309,7 @@ class Accuracy(Loss):
         self, outputs: Any, targets: Any, lengths: Any = None, *, mask: Any = None, time_major: bool = False
     ) -> tuple[float, Array]:
         """Accuracy (0 where no position is valid), and zeros like the outputs: it has no slope."""
-        outputs, targets = np.asarray(outputs), np.asarray(targets)
+        outputs, targets = as_array("outputs", outputs), as_array("targets", targets)
         if targets.shape == outputs.shape[:-1]:
             right = (outputs.argmax(axis=-1) == targets) & ~np.isnan(outputs).any(axis=-1)
         elif targets.shape == outputs.shape:
@@ -344,6 +344,12 @@ def _dtype(outputs: Any) -> np.dtype:
     """float32 for what it can hold, else float64."""
     size = getattr(getattr(outputs, "dtype", None), "itemsize", 8)
     return np.dtype("float32" if size <= 4 else "float64")
+
+
+def _as_targets(targets: Any, dtype: np.dtype) -> Array:
+    """``targets`` as an array; floating-point numbers in lists take the dtype of the outputs."""
+    array = as_array("targets", targets)
+    return array if hasattr(targets, "dtype") or array.dtype.kind != "f" else array.astype(dtype)
 
 
 def _in_order(values: Array, swapped: bool) -> Array:

@@ -38,9 +38,9 @@ class MaskedSequential(Sequential):
     """
 
     def __init__(self, layers: Sequence[Layer], mask_value: float = 0.0):
+        self.mask_value = as_number("mask_value", mask_value)
         super().__init__(layers)
         self.takes_lookup = False  # which steps to skip is in x itself
-        self.mask_value = as_number("mask_value", mask_value)
 
     def _config(self) -> dict[str, Any]:
         return {**super()._config(), "mask_value": self.mask_value}

@@ -12,6 +12,7 @@ import numpy as np
 from ._arrays import as_number, as_shape, as_size
 from .layer import Array, Call, StatelessLayer
 from .params import Params
+from .reference import silent
 
 # two threads that train one layer must not lose each other's update
 _SETTLING = threading.Lock()
@@ -30,9 +31,9 @@ class _Norm(StatelessLayer):
     def __init__(self, size: int, eps: float, dtype: Any):
         self.input_size = self.output_size = as_size("size", size)
         self.eps = as_number("eps", eps)
-        if self.eps <= 0:
-            raise ValueError(f"eps must be above 0, got {eps!r}")
         self._params = Params.zeros({"gain": (self.input_size,), "b": (self.input_size,)}, dtype)
+        if self.dtype.type(self.eps) <= 0:
+            raise ValueError(f"eps must be above 0 in {self.dtype}, got {eps!r}")
         self.params["gain"][...] = 1
 
     def _config(self) -> dict[str, Any]:
@@ -86,6 +87,7 @@ class LayerNorm(_Norm):
     def __init__(self, size: int, eps: float = 1e-5, *, dtype: Any = "float32"):
         super().__init__(size, eps, dtype)
 
+    @silent
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
         x = self._checked("x", x)
         D = self.input_size
@@ -94,6 +96,7 @@ class LayerNorm(_Norm):
         x_hat *= inverse
         return self._scaled(x_hat), (x_hat, inverse)
 
+    @silent
     def _adjoint(self, record: Any, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
         x_hat, inverse = record
         dy = self._output_gradient(dy, x_hat, grads)
@@ -186,6 +189,7 @@ class BatchNorm(_Norm):
         """What inference multiplies with: gain / sqrt(running variance + eps)."""
         return self.params["gain"] / np.sqrt(self._buffers["var"] + self.dtype.type(self.eps))
 
+    @silent
     def _run(self, x: Any, call: Call, keep: bool, valid: Array | None) -> tuple[Array, Any]:
         x = self._checked("x", x)
         if keep:
@@ -212,6 +216,7 @@ class BatchNorm(_Norm):
         deviation = x - mean
         return _Statistics(n, mean, (_total(deviation * deviation) / n).astype(self.dtype))
 
+    @silent
     def _settle(self, record: _BatchRecord) -> None:
         batch = record.batch
         if batch is None:
@@ -219,8 +224,10 @@ class BatchNorm(_Norm):
         found = {"mean": batch.mean, "var": batch.var * (batch.n / max(batch.n - 1, 1))}
         with _SETTLING:
             for name, running in self._buffers.items():
-                running += self.momentum * (found[name] - running)
+                running *= 1 - self.momentum
+                running += self.momentum * found[name]
 
+    @silent
     def _adjoint(self, record: _BatchRecord, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
         x_hat, inverse, valid, batch = record
         dy = self._output_gradient(dy, x_hat, grads)

@@ -195,6 +195,8 @@ def rnn_forward(
         before the first valid step.
     reverse : bool
         Scan from each row's last valid step to its first.
+    time_major : bool
+        x, y, mask and noise have time first.
     keep : bool
         Keep a tape for `rnn_backward`.
     noise : Noise

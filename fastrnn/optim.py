@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import flat
-from ._arrays import as_size
+from ._arrays import as_flag, as_size
 from .params import Params
 
 Array = np.ndarray
@@ -24,6 +24,11 @@ def as_number_in(name: str, value: Any, least: float, below: float = math.inf, *
         interval = f"{'(' if open_end else '['}{least:g}, {below:g})"
         raise ValueError(f"{name} must lie in {interval}, got {value!r}")
     return number
+
+
+def _eps_in(dtype: np.dtype, eps: float) -> float:
+    """``eps``, or the smallest normal number where ``dtype`` has none so small: a step of 0 / (0 + eps) stays 0."""
+    return max(eps, float(np.finfo(dtype).tiny))
 
 
 def _as_params(name: str, value: Any) -> Params:
@@ -153,11 +158,9 @@ class SGD(Optimizer):
 
     def __init__(self, lr: float = 1e-2, *, momentum: float = 0.0, nesterov: bool = False):
         self.momentum = as_number_in("momentum", momentum, 0, 1)
-        if not isinstance(nesterov, bool):
-            raise TypeError(f"nesterov must be True or False, got {nesterov!r}")
-        if nesterov and not self.momentum:
+        self.nesterov = as_flag("nesterov", nesterov)
+        if self.nesterov and not self.momentum:
             raise ValueError("nesterov must go with a momentum above 0, got momentum 0")
-        self.nesterov = nesterov
         if self.momentum:
             self._moments = ("m",)
         super().__init__(lr)
@@ -204,7 +207,8 @@ class RMSprop(Optimizer):
         self.rho, self.eps = as_number_in("rho", rho, 0, 1), as_number_in("eps", eps, 0, open_end=True)
 
     def _step(self, params: Array, grads: Array, moments: list[Array], scale: float) -> None:
-        flat.kernels().rmsprop(params, grads, *moments, self.lr, self.rho, self.eps, scale)
+        eps = _eps_in(params.dtype, self.eps)
+        flat.kernels().rmsprop(params, grads, *moments, self.lr, self.rho, eps, scale)
 
 
 class Adam(Optimizer):
@@ -250,7 +254,8 @@ class Adam(Optimizer):
         rate = self.lr / (1 - self.beta1**self._t)
         correction = 1 / (1 - self.beta2**self._t)
         decay = self.lr * self.weight_decay
-        flat.kernels().adam(params, grads, *moments, rate, correction, self.beta1, self.beta2, self.eps, decay, scale)
+        eps = _eps_in(params.dtype, self.eps)
+        flat.kernels().adam(params, grads, *moments, rate, correction, self.beta1, self.beta2, eps, decay, scale)
 
 
 class AdamW(Adam):

@@ -330,6 +330,7 @@ class Masked(Ragged):
 
 
 def order_of(lengths: Any, mask: Any, N: int, T: int, time_major: bool, reverse: bool, batch_first: bool) -> Order:
+    """How the rows of a batch (N, T) are packed, by its lengths or mask; raises where these do not fit."""
     if mask is not None:
         if lengths is not None:
             raise ValueError("lengths and mask must not be given together: a mask says both")

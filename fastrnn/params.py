@@ -174,8 +174,11 @@ class Params(dict[str, Array]):
         self[name][...] = self._checked(name, value)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Copy values into several parameters; all are checked before the first is written."""
+        """Copy values into several parameters; all are checked, and read, before the first is written."""
         checked = {name: self._checked(name, value) for name, value in dict(*args, **kwargs).items()}
+        for name, value in checked.items():
+            if np.may_share_memory(value, self.flat):
+                checked[name] = value.copy()
         for name, value in checked.items():
             self[name][...] = value
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._arrays import as_shape, as_size
-from .layer import Array, Call, StatelessLayer
+from .layer import Array, Call, StatelessLayer, masked
 from .params import Params
 
 
@@ -192,8 +192,7 @@ class MeanSteps(_PooledFeatures):
             weights = np.full((T, N), 1 / max(T, 1), self.dtype)
         else:
             weights = (valid / np.maximum(valid.sum(axis=0), 1)).astype(self.dtype)
-            x = np.where(valid[:, :, None], x, self.dtype.type(0))
-        return np.einsum("tn,tnd->nd", weights, x), weights
+        return np.einsum("tn,tnd->nd", weights, masked(x, valid)), weights
 
     def _spread(self, kept: Array, dy: Array, grads: Params, input_gradient: bool) -> Array | None:
         return kept[:, :, None] * dy if input_gradient else None
@@ -232,7 +231,8 @@ class MaxSteps(_PooledFeatures):
         some: Array = np.full(N, T > 0)
         if T:
             if valid is not None:
-                x, some = np.where(valid[:, :, None], x, -np.inf), np.asarray(valid.any(axis=0))
+                x, some = x.copy("K"), np.asarray(valid.any(axis=0))
+                x[~valid] = -np.inf
             at = x.argmax(axis=0)
             y[...] = np.take_along_axis(x, at[None], axis=0)[0]
             y[~some] = 0

@@ -50,7 +50,7 @@ Term = tuple[str, slice, Any, Array]
 
 # Infinities pass through in silence, as in compiled kernels. And what the processor says of a product may be wrong:
 # with five columns, sgemv of OpenBLAS 0.3.31 for AVX-512 adds to the lanes it does not use what lay on the stack.
-silent = np.errstate(invalid="ignore")
+silent = np.errstate(over="ignore", invalid="ignore")
 
 EPS = 1e-5  # added to a variance before its root is taken
 

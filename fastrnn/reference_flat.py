@@ -41,19 +41,19 @@ def adam(
 ) -> None:
     """One step of Adam over flat arrays; params, m and v are read and written.
 
-    With g = scale * grads: m += (1-beta1) (g - m); v += (1-beta2) (g*g - v);
+    With g = scale * grads: m = beta1 * m + (1-beta1) * g; v = beta2 * v + (1-beta2) * g*g;
     params = params - decay * params - rate * m / (sqrt(correction * v) + eps).
     The caller puts the two corrections of bias into ``rate`` and ``correction``.
     """
     with np.errstate(all="ignore"):
         for p, grad, m_, v_, s in _blocks(params, grads, m, v):
             g = grad * scale if scale != 1 else grad
-            np.subtract(g, m_, out=s)
-            s *= 1 - beta1
+            np.multiply(g, 1 - beta1, out=s)
+            m_ *= beta1
             m_ += s
             np.multiply(g, g, out=s)
-            s -= v_
             s *= 1 - beta2
+            v_ *= beta2
             v_ += s
             np.multiply(v_, correction, out=s)
             np.sqrt(s, out=s)
@@ -90,14 +90,14 @@ def sgd(
 def rmsprop(params: Array, grads: Array, v: Array, rate: float, rho: float, eps: float, scale: float) -> None:
     """One step of RMSprop over flat arrays; params and v are read and written.
 
-    With g = scale * grads: v += (1-rho) (g*g - v); params -= rate * g / (sqrt(v) + eps).
+    With g = scale * grads: v = rho * v + (1-rho) * g*g; params -= rate * g / (sqrt(v) + eps).
     """
     with np.errstate(all="ignore"):
         for p, grad, v_, s in _blocks(params, grads, v):
             g = grad * scale
             np.multiply(g, g, out=s)
-            s -= v_
             s *= 1 - rho
+            v_ *= rho
             v_ += s
             np.sqrt(v_, out=s)
             s += eps

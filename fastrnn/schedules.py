@@ -157,7 +157,7 @@ class Warmup(Schedule):
 
     def _rate(self, t: float) -> float:
         if t < self.length:
-            return self.lr * (t + 1) / self.length
+            return self.lr * min(t + 1, self.length) / self.length
         return self.after(t - self.length) if isinstance(self.after, Schedule) else self.lr
 
 

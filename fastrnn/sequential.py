@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import as_array, as_shape
-from .composite import Composite, check_part
+from ._arrays import as_integers, as_shape
+from .composite import Composite, check_part, members
 from .layer import Array, Call, Layer, StatefulLayer, StatelessLayer, masked, swapped
 from .layers import Embedding
 from .params import Params
@@ -25,16 +25,20 @@ def _takes_any(layer: Layer) -> bool:
     return layer.input_size is None and not layer.takes_integers
 
 
-def _check_stack(layers: tuple[Any, ...]) -> list[Layer]:
-    """Those of the layers that say what they take; raises unless the layers can be stacked."""
+def check_stack(layers: Any) -> tuple[tuple[Any, ...], list[Layer]]:
+    """The layers as a tuple, and those of them that say what they take; raises unless the layers can be stacked."""
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be a sequence of layers, got {layers!r}")
+    layers = tuple(layers)
     seen: set[int] = set()
     for k, layer in enumerate(layers):
         if not _is_layer(layer):
             raise TypeError(f"layers[{k}] must be a layer, got {layer!r}")
         check_part(f"layers[{k}]", layer, "stack")
-        seen.add(id(layer))
-        if len(seen) <= k:
+        own = set(map(id, members(layer)))
+        if own & seen:
             raise ValueError(f"layers[{k}] must not be in the stack twice: stack a copy.deepcopy of it")
+        seen |= own
     definite = [(k, layer) for k, layer in enumerate(layers) if not _takes_any(layer)]
     if not definite:
         raise ValueError(f"layers must hold at least one layer with a size of its own, got {list(layers) or 'none'}")
@@ -48,7 +52,7 @@ def _check_stack(layers: tuple[Any, ...]) -> list[Layer]:
             takes = "integers" if layer.takes_integers else layer.input_size
             raise ValueError(f"layers[{k}] must take {before.output_size} features, got one that takes {takes}")
     _check_order(layers)
-    return [layer for _, layer in definite]
+    return layers, [layer for _, layer in definite]
 
 
 def _check_order(layers: tuple[Any, ...]) -> None:
@@ -103,10 +107,7 @@ class Sequential(Composite):
     """
 
     def __init__(self, layers: Sequence[Layer]):
-        if not isinstance(layers, Iterable):
-            raise TypeError(f"layers must be a sequence of layers, got {layers!r}")
-        self.layers: tuple[Any, ...] = tuple(layers)
-        definite = _check_stack(self.layers)
+        self.layers, definite = check_stack(layers)
         self.input_size, self.output_size = definite[0].input_size, definite[-1].output_size
         self.takes_integers = definite[0].takes_integers
         self.pools = any(layer.pools for layer in self.layers)
@@ -166,8 +167,8 @@ class Sequential(Composite):
 
     def _apart(self, result: Any, given: Any) -> Any:
         """``result``, in memory of its own: layers without a state may hand on what they are given."""
-        passes = isinstance(given, np.ndarray) and all(isinstance(layer, StatelessLayer) for layer in self.layers)
-        return result.copy() if passes and np.may_share_memory(result, given) else result
+        passes = hasattr(given, "dtype") and all(isinstance(layer, StatelessLayer) for layer in self.layers)
+        return result.copy() if passes and np.may_share_memory(result, np.asarray(given)) else result
 
     def _output_gradient(self, dy: Any, record: _Record) -> Any:
         """dy as the last layer's adjoint takes it."""
@@ -205,7 +206,7 @@ class Sequential(Composite):
         ----------
         x_t : array (N, D); integers (N,) where the first layer is an `Embedding`
         state : list with one entry per layer, optional
-            Zeros when None.
+            That of a call without one when None.
 
         Returns
         -------
@@ -220,16 +221,16 @@ class Sequential(Composite):
         states = self._entries("state", state)
         if self.input_size is not None:
             y = as_shape("x_t", x_t, self.dtype, ("N", self.input_size))
-        elif as_array("x_t", x_t).ndim != 1:
-            raise ValueError(f"x_t must have shape (N,), got {np.shape(x_t)}")
         else:
-            y = np.asarray(x_t)
+            y = as_integers("x_t", x_t)
+            if y.ndim != 1:
+                raise ValueError(f"x_t must have shape (N,), got {y.shape}")
         for k, layer in enumerate(self.layers):
             if isinstance(layer, StatelessLayer) and not layer.pools:
                 y = layer(y)
             elif isinstance(layer, Sequential):
                 y, states[k] = layer.step(y, states[k])
-            elif isinstance(layer, RecurrentLayer):
+            elif isinstance(layer, RecurrentLayer) and not layer.reverse:
                 states[k] = layer.step(y, states[k])
                 y = states[k][0] if isinstance(states[k], tuple) else states[k]
             else:

@@ -13,7 +13,7 @@ from .composite import Composite, check_part
 from .layer import Array, Call, Layer, masked, swapped
 from .layers import Dense, Embedding
 from .params import Params
-from .sequential import Sequential
+from .sequential import Sequential, check_stack
 
 
 class _Bias(Layer):
@@ -72,15 +72,16 @@ class Tied(Composite):
         if not isinstance(embedding, Embedding):
             raise TypeError(f"embedding must be an Embedding, got {embedding!r}")
         check_part("embedding", embedding, "model")
-        self.embedding, self.body = embedding, Sequential(layers)
-        dim = embedding.output_size
-        if self.body.pools or self.body.gives_pair:
+        layers, definite = check_stack(layers)
+        dim, first, last = embedding.output_size, definite[0], definite[-1]
+        if any(layer.pools for layer in layers) or layers[-1].gives_pair:
             raise ValueError("layers must give one vector for every step")
-        if (self.body.input_size, self.body.output_size) != (dim, dim):
-            got = f"{self.body.input_size} and {self.body.output_size}"
+        if (first.input_size, last.output_size) != (dim, dim):
+            got = f"{first.input_size} and {last.output_size}"
             raise ValueError(f"layers must take and give {dim} features, as many as the embedding has, got {got}")
-        if self.body.dtype != embedding.dtype:
-            raise ValueError(f"layers must have the dtype of embedding, {embedding.dtype}, got {self.body.dtype}")
+        if first.dtype != embedding.dtype:
+            raise ValueError(f"layers must have the dtype of embedding, {embedding.dtype}, got {first.dtype}")
+        self.embedding, self.body = embedding, Sequential(layers)
         self.output_size = embedding.vocab
         parts = {"embedding": embedding, "body": self.body, "output": _Bias(embedding.vocab, embedding.dtype)}
         self._join(parts, embedding.dtype)

@@ -107,6 +107,19 @@ def test_padding_reaches_nothing(backend, name, kind):
 
 
 @pytest.mark.parametrize("name", COMPOSED)
+def test_a_mask_may_change_after_the_forward_pass(backend, name):
+    layer, x, mask = make(name), inputs(name), HOLES.copy()
+    y, _, tape = layer.forward(x, mask=mask, rng=np.random.default_rng(3))
+    dy = map_state(lambda part: np.random.default_rng(5).normal(size=part.shape), y)
+    results = []
+    for _ in range(2):
+        dx, _, grads = layer.backward(tape, dy)
+        results.append([dx, grads.flat])
+        mask[...] = ~mask
+    same(*results)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
 def test_y_beyond_a_rows_length_is_zero(backend, name):
     layer, x = make(name), inputs(name)
     for y in leaves([layer(x, lengths=LENGTHS)[0], layer.forward(x, lengths=LENGTHS, rng=np.random.default_rng(0))[0]]):

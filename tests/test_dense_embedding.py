@@ -12,7 +12,7 @@ from differences import gradient, relative_error
 from stacks import with_random_parameters
 
 import fastrnn
-from fastrnn import Dense, Embedding, Sequential
+from fastrnn import Attention, Dense, Embedding, LayerNorm, MaxSteps, Sequential
 
 ACTIVATIONS = {
     None: lambda a: a,
@@ -179,6 +179,16 @@ def test_other_layouts_of_ragged_batches(kind):
     for n in range(3):
         alone = {key: value[n] if key == "mask" else value[n : n + 1] for key, value in options.items()}
         assert np.allclose(layer(x[n], **alone), y[n], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lengths": LENGTHS}, {"mask": MASK.tolist()}], ids=["full", "lengths", "mask"]
+)
+def test_lists_take_the_dtype(options):
+    x = np.random.default_rng(1).normal(size=(3, 4, 5)).astype("float32")
+    for layer in (Dense(5, 2, seed=0), LayerNorm(5), MaxSteps(5), Attention(5, 2, seed=0)):
+        y = layer(x, **options)
+        assert y.dtype == "float32" and np.array_equal(layer(x.tolist(), **options), y)
 
 
 @pytest.mark.parametrize("kind", ["lengths", "mask"])

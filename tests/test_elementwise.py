@@ -37,6 +37,14 @@ def test_is_what_a_dense_does(name, x):
     assert (Activation(2, name, dtype="float64")(plain(x)) == whole(x)).all()
 
 
+@pytest.mark.parametrize("name", FUNCTIONS, ids=str)
+def test_numbers_that_are_not_finite_pass_in_silence(name):
+    layer, x = Activation(3, name), np.array([[np.inf, 1, -np.inf], [np.nan, 0, 0], [3e38, -3e38, 0]], "float32")
+    y, tape = layer.forward(x)
+    layer.backward(tape, np.full_like(x, 3e38))
+    assert np.isnan(y[1, 0])
+
+
 def test_softmax_of_large_numbers():
     y = Activation(3, "softmax")(np.array([[1000.0, 1000.0, -1000.0]], "float32"))
     assert y.tolist() == [[0.5, 0.5, 0.0]]

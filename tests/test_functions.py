@@ -14,7 +14,7 @@ from cases import TOLERANCES, Case, Problem, assert_agree, make_problem, outputs
 from differences import gradient_errors
 
 import fastrnn
-from fastrnn.activations import NAMES, Function, as_function
+from fastrnn.activations import NAMES, Function, as_function, sigmoid
 from fastrnn.cells import Cell
 from fastrnn.ops import rnn_backward, rnn_forward
 
@@ -123,6 +123,17 @@ def test_not_a_number_stays_one(backend, option, dtype):
     assert np.array_equal(np.delete(y, 5), np.delete(clean, 5))
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("option", FORMULAS, ids=str)
+def test_what_overflows_is_infinite_without_a_warning(backend, option):
+    cell = Cell("rnn", activation=as_function("activation", option))
+    params = {"W": np.full((1, 1), 1e30, "f4"), "U": np.full((1, 1), 2, "f4"), "b": np.zeros(1, "f4")}
+    y, _, tape = rnn_forward(cell, params, np.full((1, 2, 1), 1e30, "f4"), keep=True)
+    dx, _ = rnn_backward(tape, np.ones_like(y), grads={name: np.zeros_like(a) for name, a in params.items()})
+    assert np.array_equal(y[0, 0], of(option, np.full(1, np.inf, "f4"))[0], equal_nan=True)
+    assert dx.shape == (1, 2, 1)
+
+
 def problem_with(kind: str, case: Case, **functions: Any) -> Problem:
     """A problem that stays off the kinks, with these functions."""
     problem = make_problem(f"{kind} + kinked", case)
@@ -216,6 +227,9 @@ def test_as_function(given, function, shown):
         (("elu", np.nan), ValueError, "^activation must have finite numbers behind 'elu'"),
         (("affine", 1.0, np.inf), ValueError, "^activation must have finite numbers behind 'affine'"),
         (("scaled_tanh", 0.0), ValueError, "^activation must have an alpha other than 0 for 'scaled_tanh'"),
+        (("leaky_relu", -0.1), ValueError, "^activation must have an alpha of at least 0 for 'leaky_relu', got"),
+        (("thresholded_relu", -1), ValueError, "^activation must have an alpha of at least 0 for 'thresholded_relu'"),
+        (("elu", -1.0), ValueError, "^activation must have an alpha of at least 0 for 'elu'"),
     ],
 )
 def test_wrong_functions(given, error, message):
@@ -231,3 +245,14 @@ def test_wrong_functions(given, error, message):
             continue
         with pytest.raises(error, match=message.replace("activation", argument, 1)):
             make(3, 4, **{argument: given})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tail_of_the_sigmoid(dtype):
+    a = np.linspace(-80, 80, 2001).astype(dtype)
+    exact = 1 / (1 + np.exp(-a.astype(np.longdouble)))
+    with np.errstate(all="raise", under="ignore"):
+        found = sigmoid(a)
+    assert found.dtype == dtype
+    assert np.abs(found / exact - 1).max() < 4 * np.finfo(dtype).eps
+    assert sigmoid(np.array([-1e4, 1e4], dtype)).tolist() == [0, 1]

@@ -67,6 +67,13 @@ def test_a_given_state_and_single_sequences():
     assert report["state.1"].error < 1e-9
     assert all(np.array_equal(a, b) for a, b in zip(state, before, strict=True))
     assert check_gradients(GRU(4, 2, **OPTIONS), x_for()[0])["U"].error < 1e-9
+    assert check_gradients(GRU(4, 2, **OPTIONS), x_for(), state=[[0.5, -0.5]] * 3)["state"].error < 1e-9
+
+
+def test_a_state_that_is_given_in_part():
+    stack = Sequential([LSTM(4, 3, **OPTIONS), Dense(3, 2, **OPTIONS), Bidirectional(GRU(2, 2, **OPTIONS))])
+    report = check_gradients(stack, x_for(), state=[None, None, (None, np.full((3, 2), 0.5))])
+    assert [name for name in report if name.startswith("state")] == ["state.3"]
 
 
 OPTIONAL = {
@@ -187,6 +194,8 @@ def test_nothing_is_changed():
         (lambda: check_gradients(LSTM(4, 3, **OPTIONS), x_for(), entries=0), ValueError, "^entries must be at least 1"),
         (lambda: check_gradients(LSTM(4, 3, **OPTIONS), x_for(), tolerance=0), ValueError, "^tolerance must lie in"),
         (lambda: check_gradients(Embedding(4, 3, **OPTIONS), [[5]]), ValueError, r"^x must lie in 0\.\.3, got 5"),
+        (lambda: check_gradients(Dense(4, 3, **OPTIONS), x_for(), state=1.0), ValueError, "^state must be None"),
+        (lambda: check_gradients(LSTM(4, 3, **OPTIONS), x_for(), state=(x_for(),)), ValueError, "^state must be a tup"),
     ],
 )
 def test_errors(call, error, message):

@@ -272,6 +272,17 @@ def test_no_elements_are_no_elementwise_loss(name):
         assert not np.any(slopes)
 
 
+@pytest.mark.parametrize("name", ["squares", "binary, of probabilities", "quantile"])
+def test_targets_in_lists_take_the_dtype_of_the_outputs(name, dtype):
+    loss, _ = ELEMENTWISE[name]
+    outputs, targets = outputs_and_targets(name, dtype)
+    value, slopes = loss(outputs, targets.tolist())
+    expected, expected_slopes = loss(outputs, targets)
+    assert value == expected
+    assert slopes.dtype == dtype
+    assert np.array_equal(slopes, expected_slopes)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -286,6 +297,9 @@ def test_no_elements_are_no_elementwise_loss(name):
             "^targets must be float32, got float64",
         ),
         (lambda: MeanSquaredError()(np.ones((2, 3)), np.ones((2, 3), int)), TypeError, "^targets must hold floating"),
+        (lambda: MeanSquaredError()(np.ones((2, 2)), [[1.0], [1.0, 2.0]]), ValueError, "^targets must be one array"),
+        (lambda: SoftmaxCrossEntropy()(np.ones((2, 2, 2)), [[1], [1, 0]]), ValueError, "^targets must be one array"),
+        (lambda: Accuracy()([[1.0], [1.0, 2.0]], [0, 0]), ValueError, "^outputs must be one array"),
         (lambda: MeanSquaredError()(np.ones((2, 3), int), np.ones((2, 3))), TypeError, "^outputs must hold floating"),
         (
             lambda: MeanSquaredError()(np.ones((2, 3)), np.ones((2, 3)), [1, 1]),

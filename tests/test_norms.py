@@ -77,6 +77,24 @@ def test_running_statistics(momentum, dtype):
     assert all(np.array_equal(a, b) for a, b in zip(layer.buffers.values(), before, strict=True))
 
 
+def test_running_statistics_of_a_batch_that_is_much_smaller_than_the_last(dtype):
+    layer = BatchNorm(1, momentum=1, dtype=dtype)
+    for scale in (1e6, 1.0):
+        layer.forward(np.array([[scale], [3 * scale]], dtype))
+        assert layer.buffers["mean"][0] == 2 * scale
+        assert layer.buffers["var"][0] == 2 * scale**2
+
+
+@pytest.mark.parametrize("make", [LayerNorm, BatchNorm])
+def test_numbers_that_are_not_finite_pass_in_silence(make):
+    layer, x = make(3), np.array([[np.inf, 1, 2], [np.nan, 0, 0], [3e38, -3e38, 0]], "float32")
+    y, tape = layer.forward(x)
+    layer.backward(tape, np.full_like(x, 3e38))
+    assert np.isnan(y[0, 0])
+    assert np.isnan(y[1, 0])
+    layer(x)
+
+
 def test_inference_does_not_depend_on_the_batch():
     layer, x = with_random_parameters(BatchNorm(5)), numbers(3, 4, 5).astype("float32")
     y = layer(x)
@@ -179,7 +197,8 @@ def test_repr():
     [
         (lambda: LayerNorm(0), ValueError, "^size must be at least 1, got 0"),
         (lambda: BatchNorm(2.0), TypeError, "^size must be an integer, got 2.0"),
-        (lambda: LayerNorm(3, eps=0), ValueError, "^eps must be above 0, got 0"),
+        (lambda: LayerNorm(3, eps=0), ValueError, "^eps must be above 0 in float32, got 0"),
+        (lambda: BatchNorm(3, eps=1e-60), ValueError, "^eps must be above 0 in float32, got 1e-60"),
         (lambda: LayerNorm(3, eps="small"), TypeError, "^eps must be a number, got 'small'"),
         (lambda: BatchNorm(3, momentum=0), ValueError, "^momentum must be above 0 and at most 1, got 0"),
         (lambda: BatchNorm(3, momentum=1.5), ValueError, "^momentum must be above 0 and at most 1, got 1.5"),

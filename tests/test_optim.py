@@ -116,6 +116,44 @@ def test_rules_are_their_definitions(rule, dtype, shapes):
         assert np.abs(params.flat - theta).max() <= (1e-13 if dtype == "float64" else 4e-6)
 
 
+def of_one_number(value: float, dtype: str) -> Params:
+    params = Params.zeros({"b": (1,)}, dtype)
+    params["b"][...] = value
+    return params
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-3, 0.5, 0.999])
+def test_moments_of_a_gradient_that_falls(dtype, beta):
+    """By nine orders of magnitude: what a mean keeps of the old gradient leaves the new one its digits."""
+    adam, rmsprop = Adam(beta1=beta, beta2=beta), RMSprop(rho=beta)
+    m = v = 0.0
+    for k, g in enumerate((1e5, 1e-4, 3e-4)):
+        m, v = beta * m + (1 - beta) * g, beta * v + (1 - beta) * g**2
+        for optimizer in (adam, rmsprop):
+            optimizer.update(of_one_number(0, dtype), of_one_number(g, dtype))
+        tolerance = 1e-4 if dtype == "float32" else 1e-12
+        assert adam.get_state()["m"][0] == pytest.approx(m, rel=tolerance), k
+        assert adam.get_state()["v"][0] == rmsprop.get_state()["v"][0] == pytest.approx(v, rel=tolerance), k
+
+
+@pytest.mark.parametrize("make", [Adam, RMSprop])
+def test_a_square_beyond_float32_makes_no_step(make):
+    params, optimizer = of_one_number(1, "float32"), make(lr=0.5)
+    for g in (1e25, 1.0, 1.0):
+        optimizer.update(params, of_one_number(g, "float32"))
+        assert params["b"][0] == 1
+
+
+@pytest.mark.parametrize("make", [Adam, RMSprop])
+def test_an_eps_below_what_float32_has(make):
+    params = Params.zeros({"b": (2,)}, "float32")
+    grads = params.zeros_like()
+    grads["b"][1] = 1
+    make(lr=0.5, eps=1e-60).update(params, grads)
+    assert params["b"][0] == 0
+    assert params["b"][1] < -0.4
+
+
 def test_adamw_without_decay_is_adam():
     a, b, adam, decaying = random_params(0), random_params(0), Adam(0.1), AdamW(0.1, weight_decay=0)
     for t in range(3):

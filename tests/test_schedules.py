@@ -30,6 +30,11 @@ def test_formulas(name):
     assert len(set(rates)) > 3
 
 
+def test_between_two_counts_a_warm_up_stays_below_its_end():
+    schedule = Warmup(0.4, 4)
+    assert [schedule(t) for t in (0.5, 2.5, 3.5, 4)] == pytest.approx([0.15, 0.35, 0.4, 0.4])
+
+
 def test_what_is_counted():
     assert [schedule.per for schedule, _ in FORMULAS.values()] == ["epoch", "epoch", "epoch", "step", "step", "epoch"]
     assert rate(InverseTime(1.0, 1.0), steps=50, epochs=4) == 0.2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from stacks import EMBEDDED, STACKS, WHOLE, D, H, inputs, make
 
-from fastrnn import GRU, LSTM, Activation, Dense, Dropout, Embedding, Sequential
+from fastrnn import GRU, LSTM, Activation, Bidirectional, Dense, Dropout, Embedding, MaskedSequential, Sequential, Tied
 
 
 @pytest.mark.parametrize("name", [*STACKS, *EMBEDDED])
@@ -49,15 +51,15 @@ def test_state_has_an_entry_per_layer():
 
 
 def test_the_callers_state_list_stays(backend):
-    stack, x = make("recurrent"), inputs("recurrent")
+    stack, x = make("dense between"), inputs("dense between")
     _, state = stack(x)
     entries = list(state)
-    copies = [np.copy(part) for part in (*state[0], *state[1:])]
+    copies = [np.copy(part) for part in (*state[0], *state[2])]
     _, _, tape = stack.forward(x, state)
     stack.backward(tape, None, state)
     stack.step(x[:, 0], state)
     assert all(a is b for a, b in zip(state, entries, strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip((*state[0], *state[1:]), copies, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip((*state[0], *state[2]), copies, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,35 @@ def test_the_callers_state_list_stays(backend):
 def test_what_cannot_be_stacked(layers, error, message):
     with pytest.raises(error, match=message):
         Sequential(layers())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda layer: Sequential([layer, Dense(5, 3)]),
+        lambda layer: MaskedSequential([layer], mask_value="zero"),
+        lambda layer: Tied(Embedding(9, 4), [layer]),
+        lambda layer: Tied(Embedding(9, 3, dtype="float64"), [layer, Dense(4, 3)]),
+        lambda layer: Bidirectional((layer, LSTM(3, 5, reverse=True)), "sum"),
+    ],
+)
+def test_what_cannot_be_built_leaves_its_parts_free(build):
+    layer = LSTM(3, 4)
+    with pytest.raises((TypeError, ValueError)):
+        build(layer)
+    assert np.shares_memory(Sequential([layer]).params.flat, layer.params.flat)
+
+
+def test_shallow_copies_of_a_stack_have_one_place():
+    """Their layers are the same, and have room in one buffer only."""
+    block = Sequential([GRU(4, 4), Dense(4, 4)])
+    twin = copy.copy(block)
+    with pytest.raises(ValueError, match=r"^layers\[1\] must not be in the stack twice: stack a copy.deepcopy"):
+        Sequential([block, twin])
+    whole = Sequential([block, copy.deepcopy(block)])
+    with pytest.raises(ValueError, match=r"^layers\[0\] must not be part of another stack"):
+        Sequential([twin])
+    assert all(np.shares_memory(layer.params.flat, whole.params.flat) for layer in block.layers)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +161,21 @@ def test_results_of_a_step_do_not_share_memory(backend, name):
     assert np.array_equal(stack.step(x[:, 1], state)[0], expected)
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_stacks_that_need_whole_sequences_have_no_step(name):
+    with pytest.raises(ValueError, match=r"^layers\[\d\] must run step by step, got .*, which needs whole sequences"):
+        make(name).step(inputs(name)[:, 0])
+
+
+def test_symbols_of_a_step():
+    stack = make("embedding")
+    assert stack.step([])[0].shape == (0, H)
+    with pytest.raises(TypeError, match=r"^x_t must hold integers, got float64"):
+        stack.step([1.0])
+    with pytest.raises(ValueError, match=r"^x_t must have shape \(N,\), got \(1, 2\)"):
+        stack.step([[1, 2]])
+
+
 @pytest.mark.parametrize("time_major", [False, True])
 def test_layers_that_hand_on_what_they_are_given(time_major):
     x = np.ones((2, 3, 4))
@@ -142,3 +188,11 @@ def test_layers_that_hand_on_what_they_are_given(time_major):
         dx, _, _ = stack.backward(tape, dy)
         for result, given in ((y, x), (dx, dy), (stack(x, time_major=time_major)[0], x)):
             assert np.array_equal(result, given) and not np.may_share_memory(result, given)
+
+
+def test_layers_that_hand_on_an_array_in_a_file(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", "float32", (2, 3, 4))
+    for layer in (Dropout(0.0), Activation(4, "linear"), Sequential([Dropout(0.0), Activation(4, "linear")])):
+        y, *_, tape = layer.forward(x)
+        dx, *_ = layer.backward(tape, x)
+        assert not np.may_share_memory(y, x) and not np.may_share_memory(dx, x)
