@@ -224,8 +224,7 @@ class BatchNorm(_Norm):
         found = {"mean": batch.mean, "var": batch.var * (batch.n / max(batch.n - 1, 1))}
         with _SETTLING:
             for name, running in self._buffers.items():
-                running *= 1 - self.momentum
-                running += self.momentum * found[name]
+                running[...] = (1 - self.momentum) * running + self.momentum * found[name]
 
     @silent
     def _adjoint(self, record: _BatchRecord, dy: Any, grads: Params, input_gradient: bool) -> Array | None:
