@@ -64,17 +64,20 @@ def test_limits_close_the_epoch_early():
         StopAfter()
 
 
-def test_a_diverging_run_stops_with_the_best_weights(backend):
-    class Spoil(Callback):
-        def after_step(self, run):
-            if run.step == 8:
-                kept.append(run.model.params.flat.copy())
-            if run.step == 10:
-                run.model.params["3.U"][0, 0] = np.inf
+class Infinity(Callback):
+    """Keeps the weights after the second epoch, and breaks them two steps later."""
 
-    kept = []
+    def after_step(self, run):
+        if run.step == 8:
+            self.kept = run.model.params.flat.copy()
+        if run.step == 10:
+            run.model.params["3.U"][0, 0] = np.inf
+
+
+def test_a_diverging_run_stops_with_the_best_weights(backend):
+    breaks = Infinity()
     with pytest.warns(TrainingWarning) as caught:
-        model, history = train(epochs=9, callbacks=[Spoil()])
+        model, history = train(epochs=9, callbacks=[breaks])
     message = str(caught[0].message)
     assert len(caught) == 1
     assert "training diverged at step 10: the loss is nan" in message
@@ -83,7 +86,7 @@ def test_a_diverging_run_stops_with_the_best_weights(backend):
     assert history.stopped.startswith("diverged at step 10")
     assert len(history.epochs) == 2
     assert history.best_epoch == 1
-    assert np.array_equal(model.params.flat, kept[0])
+    assert np.array_equal(model.params.flat, breaks.kept)
 
 
 def test_a_run_that_diverges_at_once_keeps_what_it_began_with():
@@ -115,19 +118,12 @@ def test_an_update_that_breaks_the_model_at_the_end_of_an_epoch_is_noticed(backe
 
 
 def test_a_diverging_run_has_its_best_weights_where_the_warning_is_an_error():
-    class Spoil(Callback):
-        def after_step(self, run):
-            if run.step == 8:
-                kept.append(run.model.params.flat.copy())
-            if run.step == 10:
-                run.model.params["3.U"][0, 0] = np.inf
-
-    model, kept = make_model(), []
+    model, breaks = make_model(), Infinity()
     with warnings.catch_warnings():
         warnings.simplefilter("error", TrainingWarning)
         with pytest.raises(TrainingWarning, match="those after epoch 1"):
-            train(model, epochs=9, callbacks=[Spoil()])
-    assert np.array_equal(model.params.flat, kept[0])
+            train(model, epochs=9, callbacks=[breaks])
+    assert np.array_equal(model.params.flat, breaks.kept)
 
 
 class Poisoned(SoftmaxCrossEntropy):
