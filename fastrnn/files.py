@@ -381,6 +381,8 @@ def _check_keys(value: Any) -> None:
 def flattened(value: Any, arrays: list[Array]) -> Any:
     """``value``, the state of a run, as JSON can hold it: arrays are moved to ``arrays``, and their place is kept."""
     if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"a state must have arrays of numbers, got one of {value.dtype}")
         arrays.append(value)
         return {"$array": len(arrays) - 1}
     if isinstance(value, tuple):

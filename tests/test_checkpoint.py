@@ -426,6 +426,7 @@ class Unknown(Dense):
     [
         (make_model(), {1: "a"}, "^a state must have strings as keys, got 1"),
         (make_model(), {1, 2}, "^a state must be made of numbers, strings, lists, dicts and arrays, got {1, 2}"),
+        (make_model(), np.array(["a"]), "^a state must have arrays of numbers, got one of <U1"),
         (Unknown(2, 3, seed=0), None, "^model must be made of fastrnn's layers, or of registered ones, got a Unknown"),
     ],
 )

@@ -284,6 +284,8 @@ def test_the_mean_is_for_what_returns_to_it():
     assert not any(reverts(column[:, None]) for column in drifting)
     assert not reverts(np.stack([noise, drifting[0]], axis=1))
     assert not any(reverts(noise[:T, None]) for T in range(20))
+    long = np.random.default_rng(1).normal(size=(9000, 1))  # in blocks
+    assert reverts(long) and not reverts(long.cumsum(axis=0)) and reverts(np.sin(np.arange(9000.0) / 2)[:, None])
     assert make(horizon=5, epochs=1).fit(noise).baseline_ == "mean"
 
 
@@ -388,6 +390,10 @@ def test_names_of_columns_are_those_of_fit(tmp_path):
     with pytest.raises(ValueError, match=r"^series must have the columns 0, 1, as in fit, got 1, 0"):
         numbered.update(Frame(series, 1, 0))
     assert numbered.score(Frame(series, 0, 1)) == numbered.score(Frame(series, "a", "b"))
+    turned = make(epochs=1).fit(Frame(series, 1, 0))
+    assert turned.score(series) == turned.score(Frame(series, 1, 0))
+    with pytest.raises(ValueError, match=r"^series must have the columns 1, 0, as in fit, got 0, 1"):
+        turned.score(Frame(series, 0, 1))
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e150])

@@ -14,6 +14,7 @@ Array = np.ndarray
 
 HARMONICS = 3  # of a season
 FEWEST = 20  # rows that tell a random walk
+BLOCK = 4096  # rows that the test of a random walk takes at once, whatever the length of the series
 RANDOM_WALK = -3.43  # of random walks, 1 in 100 has a smaller statistic
 
 
@@ -76,7 +77,7 @@ def as_table(
     table = array[:, None] if array.ndim == 1 else array
     names = tuple(map(str, range(table.shape[1]) if columns is None else columns))
     if wanted is not None:
-        _check_columns(name, names, wanted)
+        _check_columns(name, names, wanted, is_named=columns is not None)
     known = table[:0] if past is None else past
     values = _interpolated(name, table, names, known) if missing == "interpolate" else table
     _check_finite(name, values, names)
@@ -88,16 +89,17 @@ def _is_na(array: Array) -> Array:
     return np.array([type(value).__name__ == "NAType" for value in array.ravel()], bool).reshape(array.shape)
 
 
-def _check_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+def _check_columns(name: str, found: Sequence[str], wanted: Sequence[str], *, is_named: bool) -> None:
     """Raise unless there are as many columns as in fit, and where both have names, the same ones.
 
-    Numbers in their order are no names, in another order they are.
+    An array's columns have none (``is_named``). Numbers in their order are no names, in another order they are.
     """
     if len(found) != len(wanted):
         raise ValueError(f"{name} must have {len(wanted)} columns, as in fit, got {len(found)}")
     unnamed = list(map(str, range(len(wanted))))
     both_named = unnamed not in (list(found), list(wanted))
-    if list(found) != list(wanted) and (both_named or sorted(found) == sorted(wanted)):
+    is_other = is_named and list(found) != list(wanted)
+    if is_other and (both_named or sorted(found) == sorted(wanted)):
         raise ValueError(f"{name} must have the columns {', '.join(wanted)}, as in fit, got {', '.join(found)}")
 
 
@@ -166,15 +168,18 @@ def reverts(values: Array) -> bool:
 
 def _returns(column: Array, lags: int) -> bool:
     """The test of one column (T,)."""
-    steps = np.diff(column)
-    earlier = [steps[lags - k : len(steps) - k] for k in range(1, lags + 1)]
-    x = np.stack([np.ones(len(steps) - lags), *earlier, column[lags:-1], steps[lags:]], axis=1)
-    triangle: Any = np.linalg.qr(x, mode="r")
+    windows = np.lib.stride_tricks.sliding_window_view(np.diff(column), lags + 1)
+    triangle: Any = np.empty((0, lags + 3))
+    for k in range(0, len(windows), BLOCK):
+        some = windows[k : k + BLOCK]
+        level = column[lags + k :][: len(some)]
+        x = np.column_stack([np.ones(len(some)), some[:, :-1], level, some[:, -1]])
+        triangle = np.linalg.qr(np.concatenate([triangle, x]), mode="r")
     # of the level and the step, what the columns before them leave
     (level, step), (_, rest) = triangle[-2:, -2:]
     if abs(level) <= 1e-10 * np.linalg.norm(column):  # rounding: the steps before tell the level
         return True
-    error = abs(rest) / math.sqrt(len(x) - lags - 2)
+    error = abs(rest) / math.sqrt(len(windows) - lags - 2)
     return bool(step * np.sign(level) < RANDOM_WALK * error)
 
 
